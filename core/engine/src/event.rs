@@ -1,0 +1,146 @@
+//! What happened, as facts that are never changed.
+//!
+//! Owns: the kinds of events and the shape in which they are read. They are written by `store::events` in the
+//! transaction of what they tell, numbered per device under the lock of its head row.
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::actor::{Actor, Cause};
+use crate::clock::Micros;
+use crate::ids::{CommandId, DeviceId, EnrollmentId, TenantId};
+
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $name:ident = $word:literal),+ $(,)?) => {
+        /// What an event tells.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+        pub enum EventKind {
+            $($(#[$doc])* #[serde(rename = $word)] $name,)+
+        }
+
+        impl EventKind {
+            /// The word in tables, JSON and subscriptions.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $word,)+ }
+            }
+
+            /// Reads the word.
+            pub fn from_word(word: &str) -> Option<Self> {
+                match word { $($word => Some(Self::$name),)+ _ => None }
+            }
+        }
+    };
+}
+
+kinds! {
+    /// A device asked to enroll (`Authenticate` was accepted).
+    Authenticated = "authenticated",
+    /// A generation became enabled by its first `TokenUpdate`.
+    Enrolled = "enrolled",
+    /// A renewed certificate took over; queue and tokens stayed.
+    Renewed = "renewed",
+    /// An enrollment waits in quarantine.
+    Quarantined = "quarantined",
+    /// An administrator or a hook released it.
+    Released = "released",
+    /// Push token, magic or unlock token changed.
+    TokenUpdated = "token_updated",
+    /// The device said that it leaves.
+    CheckedOut = "checked_out",
+    /// An administrator removed the enrollment.
+    Removed = "removed",
+    /// A pending or superseded enrollment ended.
+    Ended = "ended",
+    /// A bootstrap token was stored, replaced or deleted.
+    BootstrapTokenSet = "bootstrap_token_set",
+    /// A bootstrap token was handed to its device.
+    BootstrapTokenRead = "bootstrap_token_read",
+    /// A command was queued for this enrollment.
+    CommandQueued = "command_queued",
+    /// A command was sent for the first time or again.
+    CommandDelivered = "command_delivered",
+    /// The device answered `NotNow`.
+    CommandNotNow = "command_not_now",
+    /// The device's first outcome of a command.
+    CommandOutcome = "command_outcome",
+    /// A second, different report of the same command.
+    ReportConflict = "report_conflict",
+    /// A report of a command that was not sent to this enrollment.
+    ReportOrphaned = "report_orphaned",
+    /// A command was cancelled before the device could get it.
+    CommandCancelled = "command_cancelled",
+    /// A command was withdrawn after it had been sent.
+    CommandWithdrawn = "command_withdrawn",
+    /// A command was not wanted any more when its time came.
+    CommandExpired = "command_expired",
+    /// A delivery hook held a command back.
+    CommandHeld = "command_held",
+    /// A session of the device began.
+    SessionStarted = "session_started",
+    /// APNs took a push.
+    PushAccepted = "push_accepted",
+    /// APNs refused a push.
+    PushRefused = "push_refused",
+    /// A request was refused because of who sent it.
+    IdentityRefused = "identity_refused",
+    /// An expired certificate was used by the enrollment that owns it.
+    CertificateExpired = "certificate_expired",
+    /// A certificate was issued to a device.
+    CertificateIssued = "certificate_issued",
+    /// A declarative status report arrived.
+    DeclarativeStatus = "declarative_status",
+    /// A fact about the device was set.
+    FactSet = "fact_set",
+    /// A hook emitted its own event.
+    Emitted = "emitted",
+}
+
+/// An event about to be written.
+#[derive(Clone, Debug)]
+pub struct NewEvent {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The device whose sequence it joins.
+    pub device: DeviceId,
+    /// The channel it concerns, if one.
+    pub enrollment: Option<EnrollmentId>,
+    /// What it tells.
+    pub kind: EventKind,
+    /// The command it concerns, if one.
+    pub command: Option<CommandId>,
+    /// Who did it.
+    pub actor: Actor,
+    /// What it follows from.
+    pub cause: Cause,
+    /// A few facts without secrets; `null` when there is nothing to add.
+    pub body: serde_json::Value,
+}
+
+/// An event as it is read.
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+pub struct Event {
+    /// The device whose sequence it belongs to.
+    pub device_id: DeviceId,
+    /// Its place in that sequence, from 1, without gaps.
+    pub seq: i64,
+    /// When, in microseconds since 1970.
+    pub at: Micros,
+    /// The tenant; not shown, since the path names it.
+    #[serde(skip)]
+    pub tenant_id: TenantId,
+    /// The channel it concerns, if one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub enrollment_id: Option<EnrollmentId>,
+    /// What it tells.
+    pub kind: EventKind,
+    /// The command it concerns, if one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub command_id: Option<CommandId>,
+    /// The kind of actor.
+    pub actor_kind: &'static str,
+    /// The actor's id, if it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub actor_id: Option<Uuid>,
+    /// Facts without secrets.
+    pub body: serde_json::Value,
+}

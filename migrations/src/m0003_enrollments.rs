@@ -79,7 +79,8 @@ impl MigrationTrait for Migration {
              UNIQUE (device_id, channel, user_key, generation)",
         )
         .await?;
-        // What changes with each request of a channel. poll: counts Idle; session_*: the running session.
+        // What changes with each request of a channel. poll: counts Idle; sent_seq: the delivery that is
+        // outstanding, or 0; session_*: the running session.
         ddl::table(
             manager,
             "channel",
@@ -89,6 +90,7 @@ impl MigrationTrait for Migration {
              tenant_id {uuid} NOT NULL,
              next_seq {int} NOT NULL,
              poll {int} NOT NULL,
+             sent_seq {int} NOT NULL,
              last_seen_at {int} NOT NULL,
              session_started_at {int} NOT NULL,
              session_requests {int} NOT NULL,

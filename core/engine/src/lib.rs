@@ -3,9 +3,11 @@
 
 mod actor;
 pub mod clock;
+mod enrollment;
 mod error;
 mod event;
 mod ids;
+mod queue;
 mod seal;
 mod store;
 

@@ -1,1 +1,4 @@
-//! Black-box suites.
+//! The black-box suites, in one binary: what holds for the whole project, seen from outside.
+
+mod architecture;
+mod tidiness;

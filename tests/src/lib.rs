@@ -1,1 +1,11 @@
-//! Helpers of the black-box suites.
+//! What the black-box suites and the developer tasks share: a private PostgreSQL server, the paths of
+//! this checkout, and the built server binary.
+//!
+//! This crate owns the surroundings of a test. It never speaks the protocol of a device (the simulator
+//! does) and it links none of the crates under test, so that it cannot share their mistakes.
+
+mod checkout;
+mod postgres;
+
+pub use checkout::{checkout, pomona_binary, tracked_files};
+pub use postgres::{Database, PostgresServer, postgres_missing, shared_postgres};

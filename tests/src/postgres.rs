@@ -38,6 +38,8 @@ pub struct PostgresServer {
     port: u16,
     password: String,
     process: Child,
+    /// Cleans up after a process that ended without dropping its server (an interrupt, a static).
+    watcher: Option<Child>,
 }
 
 /// A database of one test on a private server; the server keeps it until it stops.
@@ -79,6 +81,7 @@ impl PostgresServer {
                         port,
                         password,
                         process,
+                        watcher: None,
                     });
                 }
                 Err(error) => last = Some(error),
@@ -88,6 +91,7 @@ impl PostgresServer {
     }
 
     /// Like [`PostgresServer::start`], in a fresh folder for temporary files that is removed with the server.
+    /// Server and folder also go when this process ends in any other way.
     ///
     /// # Errors
     /// As for [`PostgresServer::start`].
@@ -96,6 +100,7 @@ impl PostgresServer {
         match Self::start(&folder) {
             Ok(mut server) => {
                 server.temporary = true;
+                server.watcher = Some(watch(&server)?);
                 Ok(server)
             }
             Err(error) => {
@@ -130,12 +135,6 @@ impl PostgresServer {
     pub fn psql(&self, database: &str, sql: &str) -> Result<String> {
         psql(&self.programs, &self.url(database), sql)
     }
-
-    /// The process id of the server's first process.
-    #[must_use]
-    pub fn process_id(&self) -> u32 {
-        self.process.id()
-    }
 }
 
 impl Drop for PostgresServer {
@@ -156,6 +155,10 @@ impl Drop for PostgresServer {
         let _ = self.process.wait();
         if self.temporary {
             let _ = fs::remove_dir_all(&self.folder);
+        }
+        if let Some(watcher) = &mut self.watcher {
+            let _ = watcher.kill();
+            let _ = watcher.wait();
         }
     }
 }
@@ -185,38 +188,38 @@ pub fn shared_postgres() -> Result<Database> {
     })
 }
 
-/// The URL of the server that this process started for itself. A static is never dropped, so a watcher process
-/// stops the server when this process has gone.
+/// The URL of the server that this process started for itself. A static is never dropped: the watcher stops it.
 fn own_server() -> Result<String> {
     static OWN: Mutex<Option<PostgresServer>> = Mutex::new(None);
     let mut own = OWN.lock().unwrap_or_else(PoisonError::into_inner);
     if own.is_none() {
-        let server = PostgresServer::start_temporary()?;
-        stop_after_us(&server)?;
-        *own = Some(server);
+        *own = Some(PostgresServer::start_temporary()?);
     }
     own.as_ref()
         .map(|server| server.url("postgres"))
         .context("the private server is gone")
 }
 
-/// Starts a shell that waits for the end of this process and then stops the server and removes its folder.
-fn stop_after_us(server: &PostgresServer) -> Result<()> {
-    const WATCH: &str = "while kill -0 \"$1\" 2>/dev/null; do sleep 0.2; done; \
-        kill -INT \"$2\" 2>/dev/null; \
-        tries=0; while kill -0 \"$2\" 2>/dev/null && [ $tries -lt 100 ]; do sleep 0.1; tries=$((tries+1)); done; \
+/// Starts a shell that waits for the end of this process and then stops the server and removes its folder. The
+/// folder is the sign that the server is still ours: without it, the id may belong to another process.
+fn watch(server: &PostgresServer) -> Result<Child> {
+    const WATCH: &str = "trap '' INT TERM HUP
+        while kill -0 \"$1\" 2>/dev/null; do sleep 0.2; done
+        [ -d \"$3\" ] || exit 0
+        kill -INT \"$2\" 2>/dev/null
+        tries=0
+        while kill -0 \"$2\" 2>/dev/null && [ $tries -lt 100 ]; do sleep 0.1; tries=$((tries+1)); done
         rm -rf -- \"$3\"";
     Command::new("sh")
         .args(["-c", WATCH, "pomona-postgres-watch"])
         .arg(std::process::id().to_string())
-        .arg(server.process_id().to_string())
+        .arg(server.process.id().to_string())
         .arg(&server.folder)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
-        .context("start the watcher of the private PostgreSQL server")?;
-    Ok(())
+        .context("start the watcher of the private PostgreSQL server")
 }
 
 fn cluster(folder: &Path) -> PathBuf {

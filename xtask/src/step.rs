@@ -1,0 +1,145 @@
+//! One program run as a step: announced, its output passed through, its time and its test counts taken.
+//!
+//! Owns how a step is run and told. It never decides which steps there are.
+
+use std::{
+    ffi::OsString,
+    io::{BufRead, BufReader, Write},
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result};
+
+/// How a step ended.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) name: &'static str,
+    pub(crate) passed: bool,
+    pub(crate) time: Duration,
+    /// What the test programs counted, when the step ran any.
+    pub(crate) counts: Counts,
+}
+
+/// What the `test result:` lines of a run add up to.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) programs: u64,
+    pub(crate) passed: u64,
+    pub(crate) failed: u64,
+    pub(crate) ignored: u64,
+}
+
+impl Counts {
+    fn add_line(&mut self, line: &str) {
+        let Some((_, numbers)) = line
+            .strip_prefix("test result: ")
+            .and_then(|rest| rest.split_once(". "))
+        else {
+            return;
+        };
+        self.programs += 1;
+        for part in numbers.split("; ") {
+            let mut words = part.split(' ');
+            let (Some(Ok(number)), Some(what)) =
+                (words.next().map(str::parse::<u64>), words.next())
+            else {
+                continue;
+            };
+            match what {
+                "passed" => self.passed += number,
+                "failed" => self.failed += number,
+                "ignored" => self.ignored += number,
+                _ => {}
+            }
+        }
+    }
+}
+
+/// The Cargo that started us, so that nested calls use the same tool chain.
+pub(crate) fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(pomona_tests::checkout());
+    command
+}
+
+/// Runs `command` as the step `name`: prints what it runs, passes its output on, and counts its tests.
+///
+/// # Errors
+/// The program cannot be started or waited for. A program that ends badly is an [`Outcome`], no error.
+pub(crate) fn run(name: &'static str, command: &mut Command) -> Result<Outcome> {
+    println!("==> {name}: {}", shown(command));
+    let started = Instant::now();
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("start step {name}"))?;
+    let mut counts = Counts::default();
+    if let Some(output) = child.stdout.take() {
+        let mut lines = BufReader::new(output);
+        let mut line = Vec::new();
+        while lines.read_until(b'\n', &mut line).unwrap_or(0) > 0 {
+            std::io::stdout().write_all(&line).context("write output")?;
+            counts.add_line(&String::from_utf8_lossy(&line));
+            line.clear();
+        }
+    }
+    let status = child
+        .wait()
+        .with_context(|| format!("wait for step {name}"))?;
+    Ok(Outcome {
+        name,
+        passed: status.success(),
+        time: started.elapsed(),
+        counts,
+    })
+}
+
+fn shown(command: &Command) -> String {
+    let mut words: Vec<OsString> = vec![
+        command
+            .get_program()
+            .to_string_lossy()
+            .rsplit('/')
+            .next()
+            .unwrap_or_default()
+            .into(),
+    ];
+    words.extend(command.get_args().map(ToOwned::to_owned));
+    words
+        .iter()
+        .map(|word| word.to_string_lossy())
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_add_up_over_the_programs_of_a_run() {
+        let mut counts = Counts::default();
+        for line in [
+            "running 2 tests\n",
+            "test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 3 filtered out; finished in 0.10s\n",
+            "test result: FAILED. 3 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.10s\n",
+        ] {
+            counts.add_line(line);
+        }
+        let expected = Counts {
+            programs: 2,
+            passed: 15,
+            failed: 2,
+            ignored: 1,
+        };
+        assert_eq!(counts, expected);
+    }
+
+    #[test]
+    fn a_program_that_ends_badly_is_an_outcome() {
+        let outcome = run("no", &mut Command::new("false")).unwrap();
+        assert!(!outcome.passed);
+    }
+}

@@ -1,0 +1,212 @@
+//! `cargo xtask test`: every check of the project, in one go.
+//!
+//! Owns the list of checks, their order and the summary. A failed check does not keep the others from running,
+//! so that one run tells everything; the exit code is that of the worst. No check changes the sources.
+
+use std::{
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use anyhow::Result;
+use clap::{Args, ValueEnum};
+use pomona_tests::PostgresServer;
+
+use crate::{
+    packages, readable,
+    step::{self, Counts, Outcome, cargo},
+    table::Table,
+};
+
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// Run this check alone.
+    #[arg(long, value_enum)]
+    only: Option<Check>,
+    /// Never install packages, only say what is missing.
+    #[arg(long)]
+    no_install: bool,
+    /// Passed to `cargo test`, for example `-- --package pomona-engine queue`.
+    #[arg(last = true)]
+    filter: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Check {
+    /// `cargo fmt --check`.
+    Format,
+    /// Lints, with warnings denied.
+    Clippy,
+    /// The workspace builds, and its tests do.
+    Build,
+    /// All tests, against SQLite and a private PostgreSQL.
+    Test,
+}
+
+const ALL: [Check; 4] = [Check::Format, Check::Clippy, Check::Build, Check::Test];
+
+/// Runs the checks and prints the summary; whether all passed.
+///
+/// # Errors
+/// A check could not be started at all.
+pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
+    let started = Instant::now();
+    let mut outcomes: Vec<Outcome> = Vec::new();
+    for check in ALL {
+        if arguments.only.is_some_and(|only| only != check) {
+            continue;
+        }
+        let built = outcomes
+            .iter()
+            .all(|outcome| outcome.passed || outcome.name != "build");
+        if check == Check::Test && !built {
+            println!("==> test: skipped, the build failed");
+            continue;
+        }
+        outcomes.push(run_check(check, arguments)?);
+    }
+    Ok(summarize(&outcomes, started.elapsed()))
+}
+
+fn run_check(check: Check, arguments: &Arguments) -> Result<Outcome> {
+    match check {
+        Check::Format => step::run("format", cargo().args(["fmt", "--all", "--check"])),
+        Check::Clippy => step::run(
+            "clippy",
+            cargo()
+                .args(["clippy", "--workspace", "--all-targets", "--locked"])
+                .args(["--", "-D", "warnings"]),
+        ),
+        Check::Build => build(),
+        Check::Test => test(arguments),
+    }
+}
+
+/// The server's binary first: the black-box suites start it.
+fn build() -> Result<Outcome> {
+    let binaries = step::run(
+        "build",
+        cargo().args(["build", "--workspace", "--bins", "--locked"]),
+    )?;
+    if !binaries.passed {
+        return Ok(binaries);
+    }
+    let tests = step::run(
+        "build",
+        cargo().args(["test", "--workspace", "--no-run", "--locked"]),
+    )?;
+    Ok(Outcome {
+        time: binaries.time + tests.time,
+        ..tests
+    })
+}
+
+fn test(arguments: &Arguments) -> Result<Outcome> {
+    let started = Instant::now();
+    let ready = packages::ensure(!arguments.no_install).and_then(|()| {
+        println!("==> test: starting a private PostgreSQL");
+        PostgresServer::start_temporary()
+    });
+    let server = match ready {
+        Ok(server) => server,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            return Ok(Outcome {
+                name: "test",
+                passed: false,
+                time: started.elapsed(),
+                counts: Counts::default(),
+            });
+        }
+    };
+    let mut command = test_command(&arguments.filter);
+    command.env("POMONA_TEST_POSTGRES", server.url("postgres"));
+    let mut outcome = step::run("test", &mut command)?;
+    // A run that found no test has shown nothing.
+    outcome.passed &= outcome.counts.passed > 0 && outcome.counts.failed == 0;
+    Ok(outcome)
+}
+
+fn test_command(filter: &[String]) -> Command {
+    let mut command = cargo();
+    command.arg("test");
+    if !filter
+        .iter()
+        .any(|word| word == "--package" || word == "-p")
+    {
+        command.arg("--workspace");
+    }
+    command.args(["--locked", "--no-fail-fast"]).args(filter);
+    command
+}
+
+fn summarize(outcomes: &[Outcome], time: Duration) -> bool {
+    let mut table = Table::new(["check", "result", "time", "tests"]).right([2]);
+    for outcome in outcomes {
+        table.row([
+            outcome.name.to_owned(),
+            if outcome.passed { "ok" } else { "FAILED" }.to_owned(),
+            readable(outcome.time),
+            told(outcome.counts),
+        ]);
+    }
+    println!("\n{}", table.text());
+    let failed: Vec<&str> = outcomes
+        .iter()
+        .filter(|outcome| !outcome.passed)
+        .map(|outcome| outcome.name)
+        .collect();
+    if failed.is_empty() {
+        println!("all checks passed in {}", readable(time));
+    } else {
+        println!("FAILED: {} (after {})", failed.join(", "), readable(time));
+    }
+    failed.is_empty()
+}
+
+fn told(counts: Counts) -> String {
+    if counts.programs == 0 {
+        return String::new();
+    }
+    format!(
+        "{} passed, {} failed, {} ignored in {} programs",
+        counts.passed, counts.failed, counts.ignored, counts.programs
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome(name: &'static str, passed: bool) -> Outcome {
+        Outcome {
+            name,
+            passed,
+            time: Duration::ZERO,
+            counts: Counts::default(),
+        }
+    }
+
+    #[test]
+    fn one_failed_check_fails_the_run() {
+        assert!(summarize(&[outcome("a", true)], Duration::ZERO));
+        assert!(!summarize(
+            &[outcome("a", false), outcome("b", true)],
+            Duration::ZERO
+        ));
+    }
+
+    #[test]
+    fn a_named_package_is_tested_alone() {
+        let words = |filter: &[&str]| {
+            let filter: Vec<String> = filter.iter().map(|word| (*word).to_owned()).collect();
+            let command = test_command(&filter);
+            command
+                .get_args()
+                .map(|word| word.to_string_lossy().into_owned())
+                .collect::<Vec<_>>()
+        };
+        assert!(words(&[]).contains(&"--workspace".to_owned()));
+        assert!(!words(&["-p", "xtask"]).contains(&"--workspace".to_owned()));
+    }
+}

@@ -1,1 +1,38 @@
-//! Placeholder while the crate is laid out.
+//! The other side of the wire: simulated Apple devices and a simulated push service.
+//!
+//! Owns everything that a server under test would meet in the field: enrollment over SCEP,
+//! check-ins, command sessions with their mischief, declarative management, pushes. Never uses
+//! another crate of this project: messages are literal text, replies are read by a few lines of
+//! its own, so that a mistake in the server's parsers cannot hide here.
+
+pub mod apns;
+mod asn1;
+mod client;
+mod clock;
+mod cms;
+mod counters;
+mod device;
+mod dice;
+#[cfg(test)]
+mod fake;
+mod keys;
+mod misbehave;
+mod modexp;
+mod reading;
+mod record;
+mod scep;
+mod xml;
+
+pub use client::{ClientError, Trust};
+pub use cms::{CmsError, Identity, SignatureStyle, detached_signature};
+pub use counters::{Counters, Figures};
+pub use device::{
+    Device, DeviceError, DeviceProfile, Hardware, Platform, RenewalOrder, SessionEnd, Transport,
+    World,
+};
+pub use dice::Dice;
+pub use keys::{DeviceKey, Digest, KeyError, KeyPool};
+pub use misbehave::Misbehaviour;
+pub use reading::ReadError;
+pub use record::{CommandRecord, Fault, FaultKind, Record, ReportRecord, Summary};
+pub use scep::{FailInfo, ScepError, ScepStyle};

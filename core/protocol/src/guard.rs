@@ -81,7 +81,8 @@ impl<'a> Guarded<'a> {
     /// # Errors
     /// [`ParseError::Plist`] if the reader refuses what the guard let through, which would be a fault of ours.
     pub fn value(&self) -> Result<plist::Value, ParseError> {
-        plist::Value::from_reader_xml(self.xml.as_bytes()).map_err(|_| ParseError::Plist)
+        // The reader needs no prolog and no `plist` element, and is spared both.
+        plist::Value::from_reader_xml(self.root().as_bytes()).map_err(|_| ParseError::Plist)
     }
 
     /// Builds the property list and asks for a dictionary at its root.

@@ -29,13 +29,13 @@ pub fn bootstrap_token(token: Option<&[u8]>) -> Vec<u8> {
     )
 }
 
-/// Answers the first `UserAuthenticate`; an empty challenge waives the password.
+/// Answers the first `UserAuthenticate`; an empty challenge waives the password. Printable text only.
 #[must_use]
 pub fn digest_challenge(challenge: &str) -> Vec<u8> {
     one("DigestChallenge", Value::String(challenge.to_owned()))
 }
 
-/// Answers the second `UserAuthenticate`.
+/// Answers the second `UserAuthenticate`. Printable text only.
 #[must_use]
 pub fn auth_token(token: &str) -> Vec<u8> {
     one("AuthToken", Value::String(token.to_owned()))
@@ -55,14 +55,16 @@ pub fn return_to_service_refused() -> Vec<u8> {
     one("ReturnToService", Value::Dictionary(inner))
 }
 
-/// The body of a 403 with a code: `description` is for the device's log, `message` may be shown to its user.
+/// The body of a 403 with a code: `description` is for the device's log, `message` may be shown to its user. Control characters in
+/// either become spaces.
 #[must_use]
 pub fn error(code: &str, description: Option<&str>, message: Option<&str>) -> Vec<u8> {
     let mut body = Dictionary::new();
     body.insert("code".to_owned(), Value::String(code.to_owned()));
     for (key, text) in [("description", description), ("message", message)] {
         if let Some(text) = text {
-            body.insert(key.to_owned(), Value::String(text.to_owned()));
+            let text = text.replace(char::is_control, " ");
+            body.insert(key.to_owned(), Value::String(text));
         }
     }
     write(Value::Dictionary(body))
@@ -74,7 +76,7 @@ fn one(key: &str, value: Value) -> Vec<u8> {
     write(Value::Dictionary(body))
 }
 
-/// Strings must come from us: XML cannot say control characters, and none are taken out here.
+/// Strings must be free of control characters, which XML cannot say; the writer does not check.
 #[expect(
     clippy::expect_used,
     reason = "the writer fails on I/O and on UID values; a Vec has no I/O errors and this module builds no UID"
@@ -118,9 +120,13 @@ mod tests {
 
     #[test]
     fn an_error_has_a_code_and_only_the_texts_given() {
-        let body = read(&error(UNRECOGNIZED_DEVICE, None, Some("Gone")));
+        let body = read(&error(
+            UNRECOGNIZED_DEVICE,
+            None,
+            Some("Gone\u{1b}for good"),
+        ));
         assert_eq!(body["code"].as_string(), Some(UNRECOGNIZED_DEVICE));
-        assert_eq!(body["message"].as_string(), Some("Gone"));
+        assert_eq!(body["message"].as_string(), Some("Gone for good"));
         assert_eq!(body.len(), 2);
     }
 }

@@ -85,6 +85,8 @@ fn nothing_is_lost(guarded: &Guarded<'_>) -> Result<(), TestCaseError> {
     prop_assert!(value.is_ok(), "the reader refused what the guard took");
     let value = value.unwrap();
     prop_assert_eq!(guarded.elements(), 1 + elements(&value));
+    let whole = Value::from_reader_xml(guarded.xml().as_bytes()).unwrap();
+    prop_assert_eq!(&whole, &value);
     let root = format!("<plist>{}</plist>", guarded.root());
     let limits = GuardLimits {
         control_characters_in_strings: true,

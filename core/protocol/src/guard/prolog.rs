@@ -64,8 +64,8 @@ pub(super) fn text<'a>(body: &'a [u8], limits: &GuardLimits) -> Result<&'a str, 
     std::str::from_utf8(bytes).map_err(|_| GuardError::Utf8)
 }
 
-/// Checks an XML declaration; `ascii` says whether the whole body is ASCII.
-pub(super) fn declaration(decl: &BytesDecl<'_>, ascii: bool) -> Result<(), GuardError> {
+/// Checks the XML declaration of `xml`.
+pub(super) fn declaration(decl: &BytesDecl<'_>, xml: &str) -> Result<(), GuardError> {
     let version = decl.version().map_err(|_| GuardError::Declaration)?;
     if version != "1.0" {
         return Err(GuardError::Declaration);
@@ -74,7 +74,7 @@ pub(super) fn declaration(decl: &BytesDecl<'_>, ascii: bool) -> Result<(), Guard
         None => Ok(()),
         Some(Err(_)) => Err(GuardError::Declaration),
         Some(Ok(name)) if name.eq_ignore_ascii_case("utf-8") => Ok(()),
-        Some(Ok(name)) if name.eq_ignore_ascii_case("us-ascii") && ascii => Ok(()),
+        Some(Ok(name)) if name.eq_ignore_ascii_case("us-ascii") && xml.is_ascii() => Ok(()),
         Some(Ok(_)) => Err(GuardError::Encoding),
     }
 }

@@ -43,7 +43,7 @@ pub(super) fn walk(xml: &str, limits: &GuardLimits) -> Result<(Range<usize>, usi
                 if at != 0 {
                     return Err(GuardError::Declaration);
                 }
-                prolog::declaration(&decl, xml.is_ascii())?;
+                prolog::declaration(&decl, xml)?;
             }
             Event::DocType(text) => walk.doctype(text.as_ref())?,
             Event::PI(_) => return Err(GuardError::ProcessingInstruction),

@@ -1,4 +1,11 @@
 //! The black-box suites, in one binary: what holds for the whole project, seen from outside.
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test program: a panic is its way to fail"
+)]
 
 mod architecture;
+mod regressions;
 mod tidiness;

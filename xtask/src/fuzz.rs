@@ -66,7 +66,7 @@ fn run_target(program: &Path, target: &str, seconds: u64) -> Result<bool> {
             .current_dir(&folder)
             .args(["fuzz", "run", "--fuzz-dir", ".", target])
             .arg(&corpus)
-            .arg(folder.join("seeds").join(target))
+            .args(given_inputs(&folder, target))
             .arg("--")
             .arg(format!("-max_total_time={seconds}"))
             .arg(format!("-artifact_prefix={}/", artifacts.display()))
@@ -79,6 +79,15 @@ fn run_target(program: &Path, target: &str, seconds: u64) -> Result<bool> {
         );
     }
     Ok(outcome.passed)
+}
+
+/// The folders of tracked inputs that a run begins from: seeds, and what once failed.
+fn given_inputs(folder: &Path, target: &str) -> Vec<PathBuf> {
+    ["seeds", "regressions"]
+        .iter()
+        .map(|kind| folder.join(kind).join(target))
+        .filter(|path| path.is_dir())
+        .collect()
 }
 
 /// The targets are the source files in `fuzz/targets`.

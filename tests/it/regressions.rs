@@ -4,6 +4,10 @@
 //! found without a fuzzing engine.
 
 #[path = "../../fuzz/src/lib.rs"]
+#[expect(
+    unreachable_pub,
+    reason = "the same file is the library of the fuzz targets"
+)]
 mod checks;
 
 use std::{collections::BTreeSet, fs, path::PathBuf};

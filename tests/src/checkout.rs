@@ -42,7 +42,7 @@ pub fn tracked_files() -> Result<Vec<PathBuf>> {
 
 /// The path of the `pomona` server binary of this checkout, built when it is not fresh.
 ///
-/// `POMONA_BINARY` names a ready one instead. The first call in a process builds, later ones remember.
+/// `POMONA_TEST_BINARY` names a ready one instead. The first call in a process builds, later ones remember.
 ///
 /// # Errors
 /// The build failed; its output went to standard error.
@@ -55,7 +55,7 @@ pub fn pomona_binary() -> Result<PathBuf> {
 }
 
 fn build_binary() -> Result<PathBuf> {
-    if let Some(ready) = std::env::var_os("POMONA_BINARY") {
+    if let Some(ready) = std::env::var_os("POMONA_TEST_BINARY") {
         return Ok(ready.into());
     }
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());

@@ -4,8 +4,12 @@
 //! This crate owns the surroundings of a test. It never speaks the protocol of a device (the simulator
 //! does) and it links none of the crates under test, so that it cannot share their mistakes.
 
+mod admin;
 mod checkout;
 mod postgres;
+mod server;
 
+pub use admin::Admin;
 pub use checkout::{checkout, pomona_binary, tracked_files};
 pub use postgres::{Database, PostgresServer, postgres_missing, shared_postgres};
+pub use server::{ProcessorTime, ServerFolder, ServerProcess, processor_time};

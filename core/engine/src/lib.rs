@@ -2,10 +2,12 @@
 #![forbid(unsafe_code)]
 
 mod actor;
+pub mod admin;
 pub mod clock;
 mod enrollment;
 mod error;
 mod event;
+pub mod http;
 mod ids;
 mod queue;
 mod seal;

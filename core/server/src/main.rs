@@ -1,2 +1,104 @@
-//! The server.
-fn main() {}
+//! `pomona`: the server, and its command line.
+//!
+//! Owns: the process — settings, TLS, listeners, the log, signals — and the client of the admin API. What the
+//! server does is in the engine; no rule of the protocol stands here.
+#![forbid(unsafe_code)]
+
+mod files;
+mod init;
+mod serve;
+mod settings;
+mod telemetry;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+/// Manages Apple devices.
+#[derive(Debug, Parser)]
+#[command(name = "pomona", version, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Set up a folder for a server: settings, keys, certificates, database, first tenant, operator's token.
+    Init(init::Init),
+    /// Run the server.
+    Serve(Serve),
+    /// Make a new operator's token with the files of the server itself, when there is none left.
+    OperatorToken(init::OperatorToken),
+}
+
+/// Where the settings are.
+#[derive(Clone, Debug, clap::Args)]
+struct Serve {
+    /// The settings file.
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "POMONA_CONFIG",
+        conflicts_with = "dir"
+    )]
+    config: Option<PathBuf>,
+    /// The folder that `pomona init` made.
+    #[arg(long, value_name = "DIR", env = "POMONA_DIR")]
+    dir: Option<PathBuf>,
+}
+
+impl Serve {
+    fn file(&self) -> PathBuf {
+        match (&self.config, &self.dir) {
+            (Some(file), _) => file.clone(),
+            (None, Some(dir)) => dir.join(files::SETTINGS),
+            (None, None) => PathBuf::from(files::SETTINGS),
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    // Two providers are linked; without a choice, building a TLS configuration would fail at run time.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let command = Cli::command().mut_subcommand("serve", settings::add_flags);
+    let matches = command.get_matches();
+    let flags = matches
+        .subcommand_matches("serve")
+        .map(settings::from_flags)
+        .unwrap_or_default();
+    let cli = match Cli::from_arg_matches(&matches) {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
+    match run(cli, flags) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("pomona: {error:#}");
+            ExitCode::from(1)
+        }
+    }
+}
+
+fn run(cli: Cli, flags: std::collections::BTreeMap<String, String>) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    runtime.block_on(async {
+        match cli.verb {
+            Verb::Init(verb) => init::init(verb).await,
+            Verb::OperatorToken(verb) => init::operator_token(verb).await,
+            Verb::Serve(verb) => {
+                let settings = settings::load(&settings::Sources {
+                    flags,
+                    environment: std::env::vars_os().collect(),
+                    file: verb.file(),
+                })?;
+                serve::serve(settings).await
+            }
+        }
+    })
+}

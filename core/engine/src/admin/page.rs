@@ -29,11 +29,7 @@ pub struct Page<T> {
 
 impl<T> Page<T> {
     /// Cuts a list that was read with one row more than `limit`; the row that is cut off tells that there is more.
-    pub(crate) fn cut(
-        mut items: Vec<T>,
-        limit: u64,
-        seal: impl FnOnce(&T) -> String,
-    ) -> Self {
+    pub(crate) fn cut(mut items: Vec<T>, limit: u64, seal: impl FnOnce(&T) -> String) -> Self {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let more = items.len() > limit;
         items.truncate(limit);
@@ -78,7 +74,11 @@ impl PageRequest {
     ///
     /// # Errors
     /// [`Error::Invalid`] when the cursor was not made for this list of this tenant.
-    pub(crate) fn position(&self, keys: &TenantKeys, list: &'static str) -> Result<Option<Position>> {
+    pub(crate) fn position(
+        &self,
+        keys: &TenantKeys,
+        list: &'static str,
+    ) -> Result<Option<Position>> {
         self.cursor
             .as_deref()
             .map(|text| {
@@ -165,7 +165,10 @@ mod tests {
             limit: None,
             cursor: Some(cursor.clone()),
         };
-        assert_eq!(request.position(ours.operator(), "devices").unwrap(), Some(at));
+        assert_eq!(
+            request.position(ours.operator(), "devices").unwrap(),
+            Some(at)
+        );
         assert!(request.position(ours.operator(), "commands").is_err());
         assert!(request.position(theirs.operator(), "devices").is_err());
         for n in 0..cursor.len() {
@@ -198,7 +201,10 @@ mod tests {
     #[test]
     fn a_page_goes_on_only_where_there_is_more() {
         let page = Page::cut(vec![1, 2, 3], 2, |last| last.to_string());
-        assert_eq!((page.items, page.next_cursor), (vec![1, 2], Some("2".into())));
+        assert_eq!(
+            (page.items, page.next_cursor),
+            (vec![1, 2], Some("2".into()))
+        );
         let page = Page::cut(vec![1, 2], 2, |last| last.to_string());
         assert_eq!((page.items, page.next_cursor), (vec![1, 2], None));
     }

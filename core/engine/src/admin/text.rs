@@ -12,7 +12,7 @@ const LONGEST: usize = 200;
 ///
 /// # Errors
 /// [`Error::Invalid`] says which rule is broken.
-pub fn name(what: &str, text: &str) -> Result<String> {
+pub(crate) fn name(what: &str, text: &str) -> Result<String> {
     let trimmed = text.trim();
     if trimmed.is_empty() {
         return Err(Error::Invalid(format!("{what} must not be empty")));
@@ -35,7 +35,7 @@ pub fn name(what: &str, text: &str) -> Result<String> {
 ///
 /// # Errors
 /// [`Error::Invalid`] says the rule.
-pub fn slug(text: &str) -> Result<String> {
+pub(crate) fn slug(text: &str) -> Result<String> {
     let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
     let inside = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     let fits = text.len() <= 63
@@ -64,7 +64,15 @@ mod tests {
 
     #[test]
     fn names_of_people_and_places_are_accepted_as_they_are() {
-        for text in ["Zoë", "3B – Räume", "=SUM(A1)", "<b>", "{{7*7}}", "😀", "مدرسة"] {
+        for text in [
+            "Zoë",
+            "3B – Räume",
+            "=SUM(A1)",
+            "<b>",
+            "{{7*7}}",
+            "😀",
+            "مدرسة",
+        ] {
             assert_eq!(name("the name", text).unwrap(), text);
         }
         assert_eq!(name("the name", "  a b ").unwrap(), "a b");
@@ -72,7 +80,16 @@ mod tests {
 
     #[test]
     fn a_name_that_could_deceive_is_refused() {
-        for text in ["", "   ", "a\0b", "a\nb", "a\u{202e}b", "a\u{200b}b", "\u{feff}a", "a\u{7f}"] {
+        for text in [
+            "",
+            "   ",
+            "a\0b",
+            "a\nb",
+            "a\u{202e}b",
+            "a\u{200b}b",
+            "\u{feff}a",
+            "a\u{7f}",
+        ] {
             assert!(name("the name", text).is_err(), "{text:?}");
         }
         assert!(name("the name", &"x".repeat(201)).is_err());
@@ -84,7 +101,17 @@ mod tests {
         for text in ["a", "school-7", "0x"] {
             assert!(slug(text).is_ok(), "{text}");
         }
-        for text in ["", "-a", "a-", "A", "a b", "a/b", "..", "ü", "01900000-0000-7000-8000-000000000000"] {
+        for text in [
+            "",
+            "-a",
+            "a-",
+            "A",
+            "a b",
+            "a/b",
+            "..",
+            "ü",
+            "01900000-0000-7000-8000-000000000000",
+        ] {
             assert!(slug(text).is_err(), "{text}");
         }
         assert!(slug(&"a".repeat(64)).is_err());

@@ -209,14 +209,39 @@ mod tests {
         let operator = maker(&["*"], None);
         let of_one = maker(&["devices:read", "tokens:write"], Some(1));
         for (case, maker, wanted, allowed) in [
-            ("same scopes", &of_one, wanted(&["devices:read"], Some(1)), true),
-            ("more scopes", &of_one, wanted(&["devices:write"], Some(1)), false),
+            (
+                "same scopes",
+                &of_one,
+                wanted(&["devices:read"], Some(1)),
+                true,
+            ),
+            (
+                "more scopes",
+                &of_one,
+                wanted(&["devices:write"], Some(1)),
+                false,
+            ),
             ("everything", &of_one, wanted(&["*"], Some(1)), false),
-            ("another tenant", &of_one, wanted(&["devices:read"], Some(2)), false),
+            (
+                "another tenant",
+                &of_one,
+                wanted(&["devices:read"], Some(2)),
+                false,
+            ),
             ("no tenant", &of_one, wanted(&["devices:read"], None), false),
-            ("narrowed to a tenant", &operator, wanted(&["*"], Some(7)), true),
+            (
+                "narrowed to a tenant",
+                &operator,
+                wanted(&["*"], Some(7)),
+                true,
+            ),
             ("as wide", &operator, wanted(&["*"], None), true),
-            ("break-glass unheld", &operator, wanted(&["break-glass"], None), false),
+            (
+                "break-glass unheld",
+                &operator,
+                wanted(&["break-glass"], None),
+                false,
+            ),
         ] {
             assert_eq!(narrow(maker, &wanted, NOW).is_ok(), allowed, "{case}");
         }
@@ -227,7 +252,10 @@ mod tests {
         let mut wanted = wanted(&["devices:read"], Some(1));
         wanted.principal = PrincipalId(Uuid::from_u128(3));
         let without = maker(&["devices:read", "tokens:write"], Some(1));
-        let with = maker(&["devices:read", "tokens:write", "principals:write"], Some(1));
+        let with = maker(
+            &["devices:read", "tokens:write", "principals:write"],
+            Some(1),
+        );
         assert!(narrow(&without, &wanted, NOW).is_err());
         assert!(narrow(&with, &wanted, NOW).is_ok());
     }

@@ -22,6 +22,11 @@ use crate::error::{Error, Result};
 use crate::ids::TenantId;
 use crate::seal::{Keyring, TenantKeys};
 
+pub(crate) mod admin_access;
+pub(crate) mod admin_audit;
+pub(crate) mod admin_devices;
+pub(crate) mod admin_groups;
+pub(crate) mod entity;
 pub(crate) mod events;
 pub(crate) mod sql;
 

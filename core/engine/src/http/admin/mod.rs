@@ -1,0 +1,101 @@
+//! The admin API: `/api/v1/…`, on a listener of its own.
+//!
+//! Owns: routes, their permissions, reading of requests and writing of answers. What is done is in
+//! `crate::admin` and in the engine; nothing here decides.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::StatusCode;
+use axum::middleware::{from_fn_with_state, map_response};
+use axum::response::Response;
+use moka::sync::Cache;
+
+mod auth;
+mod extract;
+mod json;
+mod me;
+mod openapi;
+mod principals;
+mod reply;
+mod route;
+mod tenants;
+mod tokens;
+
+pub use openapi::openapi_json;
+pub use route::Access;
+
+use super::error::Problem;
+use crate::ids::TokenId;
+use crate::store::Store;
+
+/// What the handlers share.
+#[derive(Clone)]
+pub(crate) struct AdminState {
+    pub(crate) store: Store,
+    touched: Arc<Cache<TokenId, ()>>,
+}
+
+impl AdminState {
+    /// Notes that a token was used, unless that was noted within the last minute.
+    async fn touch(&self, token: TokenId) {
+        if self.touched.contains_key(&token) {
+            return;
+        }
+        self.touched.insert(token, ());
+        if let Err(error) = self.store.touch_token(token).await {
+            tracing::warn!(token.id = %token, %error, "the use of a token could not be noted");
+        }
+    }
+}
+
+/// The admin API as a router.
+pub fn admin_router(store: Store) -> Router {
+    let touched = Cache::builder()
+        .max_capacity(10_000)
+        .time_to_live(Duration::from_secs(60))
+        .build();
+    let state = AdminState {
+        store,
+        touched: Arc::new(touched),
+    };
+    let mut router = Router::new();
+    for route in route::table() {
+        let check = from_fn_with_state((state.clone(), route.access), auth::authorize);
+        router = router.route(route.path, route.handler.layer(check));
+    }
+    router
+        .fallback(async || Problem::not_found("this address"))
+        .method_not_allowed_fallback(async || {
+            Problem::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method_not_allowed",
+                "Not this method",
+                "this address takes other methods; see the API description",
+            )
+        })
+        .layer(from_fn_with_state(state.clone(), auth::authenticate))
+        .layer(map_response(harden))
+        .with_state(state)
+}
+
+/// What every answer carries: it is for the caller alone and is never to be run or framed by a browser.
+async fn harden(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    for (name, value) in [
+        ("cache-control", "no-store"),
+        ("x-content-type-options", "nosniff"),
+        (
+            "content-security-policy",
+            "default-src 'none'; frame-ancestors 'none'",
+        ),
+        ("referrer-policy", "no-referrer"),
+    ] {
+        headers.insert(
+            axum::http::HeaderName::from_static(name),
+            axum::http::HeaderValue::from_static(value),
+        );
+    }
+    response
+}

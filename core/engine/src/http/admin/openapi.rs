@@ -1,0 +1,176 @@
+//! The description of the admin API (OpenAPI 3.1).
+//!
+//! Owns: what is the same for every operation: the bearer token, the tenant in the path, the form of a problem, and the
+//! permission, which is taken from the table of routes. The rest is read off the handlers.
+
+use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn};
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::{ContentBuilder, ObjectBuilder, Ref, Required, ResponseBuilder, Type};
+use utoipa::{Modify, OpenApi};
+
+use super::super::error::Problem;
+use super::route::{Access, table};
+use super::{me, principals, tenants, tokens};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Pomona admin API",
+        version = "1",
+        description = "Manages Apple devices. Times are RFC 3339 in UTC. Lists come in stretches: ask again with `next_cursor`. Unknown fields and parameters are refused.",
+        license(name = "MIT OR Apache-2.0")
+    ),
+    paths(
+        me::show,
+        tenants::list,
+        tenants::create,
+        tenants::show,
+        principals::list,
+        principals::show,
+        principals::create,
+        principals::disable,
+        principals::list_operator,
+        principals::create_operator,
+        principals::disable_operator,
+        tokens::list,
+        tokens::create,
+        tokens::revoke,
+        tokens::list_operator,
+        tokens::create_operator,
+        tokens::revoke_operator,
+    ),
+    components(schemas(Problem)),
+    modifiers(&Common)
+)]
+struct Api;
+
+/// The description as JSON text, with a line end.
+pub fn openapi_json() -> String {
+    let mut text = Api::openapi().to_pretty_json().unwrap_or_default();
+    text.push('\n');
+    text
+}
+
+struct Common;
+
+impl Modify for Common {
+    fn modify(&self, api: &mut utoipa::openapi::OpenApi) {
+        if let Some(components) = &mut api.components {
+            components.add_security_scheme(
+                "token",
+                SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)),
+            );
+        }
+        api.security = Some(vec![SecurityRequirement::new(
+            "token",
+            Vec::<String>::new(),
+        )]);
+        let accesses: Vec<(String, &'static str, Access)> = table()
+            .iter()
+            .map(|route| (route.method.to_string(), route.path, route.access))
+            .collect();
+        for (path, item) in &mut api.paths.paths {
+            let operations = [
+                ("GET", &mut item.get),
+                ("POST", &mut item.post),
+                ("PUT", &mut item.put),
+                ("PATCH", &mut item.patch),
+                ("DELETE", &mut item.delete),
+            ];
+            for (method, operation) in operations {
+                if let Some(operation) = operation {
+                    let access = accesses
+                        .iter()
+                        .find(|(m, p, _)| m == method && p == path)
+                        .map(|(_, _, access)| *access);
+                    complete(path, operation, access);
+                }
+            }
+        }
+    }
+}
+
+fn complete(path: &str, operation: &mut Operation, access: Option<Access>) {
+    let parameters = operation.parameters.get_or_insert_default();
+    for name in path.split('/').filter_map(|part| {
+        part.strip_prefix('{')
+            .and_then(|part| part.strip_suffix('}'))
+    }) {
+        let description = match name {
+            "tenant" => "The tenant's slug or id.",
+            "device" => "The device's id, UDID or serial number.",
+            "command" => "The command's id or CommandUUID.",
+            "group" => "The group's id or name.",
+            _ => "The id.",
+        };
+        parameters.push(
+            ParameterBuilder::new()
+                .name(name)
+                .parameter_in(ParameterIn::Path)
+                .required(Required::True)
+                .description(Some(description))
+                .schema(Some(ObjectBuilder::new().schema_type(Type::String)))
+                .build()
+                .into(),
+        );
+    }
+    let problem = ResponseBuilder::new()
+        .description("A problem, as RFC 9457 has it")
+        .content(
+            "application/problem+json",
+            ContentBuilder::new()
+                .schema(Some(Ref::from_schema_name("Problem")))
+                .build(),
+        )
+        .build();
+    operation
+        .responses
+        .responses
+        .insert("default".into(), problem.into());
+    let needs = match access {
+        None => return,
+        Some(Access::AnyToken) => "Any good token.".to_owned(),
+        Some(Access::Scope(scope) | Access::Tenant(scope)) => {
+            format!("Needs the scope `{}`.", scope.as_str())
+        }
+        Some(Access::Operator(scope)) => format!(
+            "Needs the scope `{}` and a token that is bound to no tenant.",
+            scope.as_str()
+        ),
+    };
+    operation.description = Some(match operation.description.take() {
+        Some(text) => format!("{text}\n\n{needs}"),
+        None => needs,
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn the_description_and_the_table_name_the_same_routes() {
+        let api = Api::openapi();
+        let mut described = BTreeSet::new();
+        for (path, item) in &api.paths.paths {
+            for (method, operation) in [
+                ("GET", &item.get),
+                ("POST", &item.post),
+                ("PUT", &item.put),
+                ("PATCH", &item.patch),
+                ("DELETE", &item.delete),
+            ] {
+                if operation.is_some() {
+                    described.insert(format!("{method} {path}"));
+                }
+            }
+        }
+        let declared: BTreeSet<String> = table()
+            .iter()
+            .map(|route| format!("{} {}", route.method, route.path))
+            .collect();
+        assert_eq!(described, declared);
+    }
+}

@@ -1,0 +1,165 @@
+//! Writes and reads the audit chain.
+//!
+//! Owns: the order of a tenant's records. The number and the hash of the record before are read under a lock
+//! that is held to the end of the transaction of the effect, so that the chain has no gap and no fork.
+
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use uuid::Uuid;
+
+use super::Store;
+use super::entity::audit;
+use super::sql::{Tx, args};
+use crate::admin::audit::{AuditEntry, AuditRecord, Content, GENESIS, Link, hash};
+use crate::admin::instant::Instant;
+use crate::clock::Micros;
+use crate::error::{Error, Result};
+use crate::ids::TenantId;
+
+/// Records an effect in the transaction that has it. Take the locks of devices before: this lock comes last.
+pub(crate) async fn append(tx: &mut Tx, now: Micros, entry: AuditEntry) -> Result<()> {
+    let tenant = chain(entry.tenant);
+    if tx.is_postgres() {
+        tx.query(
+            "SELECT pg_advisory_xact_lock(?)::text",
+            args![lock_number(tenant)],
+        )
+        .await?;
+    }
+    let last = tx
+        .query_one(
+            "SELECT seq, hash FROM audit WHERE tenant_id = ? ORDER BY seq DESC LIMIT 1",
+            args![tenant],
+        )
+        .await?;
+    let (seq, previous) = match last {
+        Some(row) => (row.int(0)?.saturating_add(1), row.bytes(1)?),
+        None => (1, GENESIS.to_vec()),
+    };
+    let details = entry.details.to_string();
+    let actor_kind = entry.actor.kind.as_str();
+    let hash = hash(
+        Link {
+            tenant,
+            seq,
+            at: now,
+            previous: &previous,
+        },
+        Content {
+            actor_kind,
+            actor_id: entry.actor.id,
+            action: entry.action,
+            target: &entry.target,
+            details: &details,
+        },
+    );
+    tx.execute(
+        "INSERT INTO audit (tenant_id, seq, at, actor_kind, actor_id, action, target, details,
+                            previous_hash, hash)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        args![
+            tenant,
+            seq,
+            now,
+            actor_kind,
+            entry.actor.id,
+            entry.action,
+            entry.target,
+            details,
+            previous,
+            hash
+        ],
+    )
+    .await?;
+    Ok(())
+}
+
+/// The chain of a tenant; the nil UUID names the operator's own.
+fn chain(tenant: Option<TenantId>) -> Uuid {
+    tenant.map_or(Uuid::nil(), |tenant| tenant.0)
+}
+
+/// The advisory lock of a chain. Two tenants that share a number only wait for each other.
+fn lock_number(tenant: Uuid) -> i64 {
+    let (high, low) = tenant.as_u64_pair();
+    i64::from_be_bytes((high ^ low ^ 0x61_75_64_69_74).to_be_bytes())
+}
+
+impl Store {
+    /// The records after number `after`, at most `limit`.
+    pub(crate) async fn audit_page(
+        &self,
+        tenant: Option<TenantId>,
+        after: i64,
+        limit: u64,
+    ) -> Result<Vec<AuditRecord>> {
+        let rows = audit::Entity::find()
+            .filter(audit::Column::TenantId.eq(chain(tenant)))
+            .filter(audit::Column::Seq.gt(after))
+            .order_by_asc(audit::Column::Seq)
+            .limit(limit)
+            .all(self.orm())
+            .await?;
+        Ok(rows.into_iter().map(record).collect())
+    }
+
+    /// Walks a tenant's chain and returns its length.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] names the first record that does not follow from the one before it.
+    pub async fn verify_audit(&self, tenant: Option<TenantId>) -> Result<i64> {
+        let mut expected_seq = 1;
+        let mut previous = GENESIS.to_vec();
+        loop {
+            let rows = audit::Entity::find()
+                .filter(audit::Column::TenantId.eq(chain(tenant)))
+                .filter(audit::Column::Seq.gte(expected_seq))
+                .order_by_asc(audit::Column::Seq)
+                .limit(500)
+                .all(self.orm())
+                .await?;
+            if rows.is_empty() {
+                return Ok(expected_seq - 1);
+            }
+            for row in rows {
+                let computed = hash(
+                    Link {
+                        tenant: row.tenant_id,
+                        seq: row.seq,
+                        at: row.at,
+                        previous: &previous,
+                    },
+                    Content {
+                        actor_kind: &row.actor_kind,
+                        actor_id: row.actor_id,
+                        action: &row.action,
+                        target: &row.target,
+                        details: &row.details,
+                    },
+                );
+                if row.seq != expected_seq || row.previous_hash != previous || row.hash != computed
+                {
+                    return Err(Error::internal(
+                        "verifying the audit chain",
+                        format!("record {expected_seq} does not follow from the one before it"),
+                    ));
+                }
+                previous = row.hash;
+                expected_seq += 1;
+            }
+        }
+    }
+}
+
+fn record(row: audit::Model) -> AuditRecord {
+    AuditRecord {
+        seq: row.seq,
+        at: Instant(row.at),
+        actor_kind: row.actor_kind,
+        actor_id: row.actor_id,
+        action: row.action,
+        target: row.target,
+        details: serde_json::from_str(&row.details).unwrap_or(serde_json::Value::Null),
+        hash: hex::encode(row.hash),
+        previous_hash: hex::encode(row.previous_hash),
+    }
+}

@@ -1,0 +1,353 @@
+//! Groups and facts of devices.
+//!
+//! Owns: their rows, written in one transaction with the audit record and, for a fact, the event of the device.
+
+use std::collections::HashMap;
+
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use uuid::Uuid;
+
+use super::entity::{device, device_group, fact, group_member};
+use super::sql::{Column, args};
+use super::{Store, admin_audit, events};
+use crate::actor::{Actor, Cause};
+use crate::admin::audit::AuditEntry;
+use crate::error::{Error, Result};
+use crate::event::{Event, EventKind, NewEvent};
+use crate::ids::{DeviceId, GroupId, TenantId};
+
+/// Names that one query looks up.
+const STEP: usize = 1_000;
+
+/// A fact about to be written; without a value it is taken away.
+#[derive(Clone, Debug)]
+pub(crate) struct FactChange<'a> {
+    pub(crate) device: DeviceId,
+    pub(crate) user_key: &'a str,
+    pub(crate) name: &'a str,
+    pub(crate) value: Option<&'a serde_json::Value>,
+    pub(crate) source: &'a str,
+}
+
+impl Store {
+    pub(crate) async fn insert_group(
+        &self,
+        actor: Actor,
+        tenant: TenantId,
+        id: GroupId,
+        name: &str,
+    ) -> Result<()> {
+        let now = self.clock().now();
+        let mut tx = self.begin().await?;
+        let written = tx
+            .execute(
+                "INSERT INTO device_group (id, tenant_id, name, created_at) VALUES (?, ?, ?, ?)
+                 ON CONFLICT (tenant_id, name) DO NOTHING",
+                args![id.0, tenant, name, now],
+            )
+            .await?;
+        if written == 0 {
+            return Err(Error::Conflict(
+                "there is a group of this name already".into(),
+            ));
+        }
+        let details = serde_json::json!({ "name": name });
+        let entry = entry(tenant, actor, "group.create", id.to_string(), details);
+        admin_audit::append(&mut tx, now, entry).await?;
+        tx.commit().await
+    }
+
+    pub(crate) async fn group_page(
+        &self,
+        tenant: TenantId,
+        after: Option<Uuid>,
+        limit: u64,
+    ) -> Result<Vec<device_group::Model>> {
+        let mut query =
+            device_group::Entity::find().filter(device_group::Column::TenantId.eq(tenant.0));
+        if let Some(after) = after {
+            query = query.filter(device_group::Column::Id.gt(after));
+        }
+        Ok(query
+            .order_by_asc(device_group::Column::Id)
+            .limit(limit)
+            .all(self.orm())
+            .await?)
+    }
+
+    /// The group of a tenant with this id or name.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when there is none.
+    pub(crate) async fn require_group(
+        &self,
+        tenant: TenantId,
+        name: &str,
+    ) -> Result<device_group::Model> {
+        let ours = device_group::Entity::find().filter(device_group::Column::TenantId.eq(tenant.0));
+        let query = match Uuid::parse_str(name) {
+            Ok(id) => ours.filter(device_group::Column::Id.eq(id)),
+            Err(_) => ours.filter(device_group::Column::Name.eq(name)),
+        };
+        query
+            .one(self.orm())
+            .await?
+            .ok_or(Error::NotFound("the group"))
+    }
+
+    /// How many devices each group holds.
+    pub(crate) async fn group_counts(&self, groups: Vec<Uuid>) -> Result<HashMap<Uuid, i64>> {
+        if groups.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let rows: Vec<(Uuid, i64)> = group_member::Entity::find()
+            .select_only()
+            .column(group_member::Column::GroupId)
+            .column_as(group_member::Column::DeviceId.count(), "devices")
+            .filter(group_member::Column::GroupId.is_in(groups))
+            .group_by(group_member::Column::GroupId)
+            .into_tuple()
+            .all(self.orm())
+            .await?;
+        Ok(rows.into_iter().collect())
+    }
+
+    /// The devices of a group.
+    pub(crate) async fn group_devices(&self, group: GroupId) -> Result<Vec<DeviceId>> {
+        let rows: Vec<Uuid> = group_member::Entity::find()
+            .select_only()
+            .column(group_member::Column::DeviceId)
+            .filter(group_member::Column::GroupId.eq(group.0))
+            .order_by_asc(group_member::Column::DeviceId)
+            .into_tuple()
+            .all(self.orm())
+            .await?;
+        Ok(rows.into_iter().map(DeviceId).collect())
+    }
+
+    pub(crate) async fn change_members(
+        &self,
+        actor: Actor,
+        tenant: TenantId,
+        group: GroupId,
+        devices: &[DeviceId],
+        join: bool,
+    ) -> Result<u64> {
+        let now = self.clock().now();
+        let mut tx = self.begin().await?;
+        let ids = vec![(
+            "id",
+            Column::Uuid(devices.iter().map(|device| device.0).collect()),
+        )];
+        let changed = if join {
+            let sql = "INSERT INTO group_member (tenant_id, group_id, device_id, added_at)
+                       SELECT d.tenant_id, ?, d.id, ? FROM i JOIN device d ON d.id = i.id
+                       WHERE d.tenant_id = ?
+                       ON CONFLICT (group_id, device_id) DO NOTHING";
+            // PostgreSQL must be told what a lone parameter is.
+            let sql = match tx.is_postgres() {
+                true => sql.replacen("?, d.id, ?", "?::uuid, d.id, ?::bigint", 1),
+                false => sql.to_owned(),
+            };
+            tx.execute_over(ids, &sql, args![group.0, now, tenant])
+                .await?
+        } else {
+            tx.execute_over(
+                ids,
+                "DELETE FROM group_member WHERE group_id = ? AND device_id IN (SELECT id FROM i)",
+                args![group.0],
+            )
+            .await?
+        };
+        if changed > 0 {
+            let action = if join { "group.add" } else { "group.remove" };
+            let details = serde_json::json!({
+                "changed": changed,
+                "devices": devices.iter().take(100).collect::<Vec<_>>(),
+            });
+            let entry = entry(tenant, actor, action, group.to_string(), details);
+            admin_audit::append(&mut tx, now, entry).await?;
+        }
+        tx.commit().await?;
+        Ok(changed)
+    }
+
+    pub(crate) async fn delete_group(
+        &self,
+        actor: Actor,
+        tenant: TenantId,
+        group: GroupId,
+    ) -> Result<()> {
+        let now = self.clock().now();
+        let mut tx = self.begin().await?;
+        tx.execute(
+            "DELETE FROM group_member WHERE group_id = ?",
+            args![group.0],
+        )
+        .await?;
+        tx.execute(
+            "DELETE FROM device_group WHERE tenant_id = ? AND id = ?",
+            args![tenant, group.0],
+        )
+        .await?;
+        let details = serde_json::json!({});
+        let entry = entry(tenant, actor, "group.delete", group.to_string(), details);
+        admin_audit::append(&mut tx, now, entry).await?;
+        tx.commit().await
+    }
+
+    /// The devices that ids, UDIDs and serial numbers mean, by the name that was given.
+    pub(crate) async fn find_devices(
+        &self,
+        tenant: TenantId,
+        names: &[String],
+    ) -> Result<HashMap<String, DeviceId>> {
+        let mut found = HashMap::new();
+        for names in names.chunks(STEP) {
+            let ours = || device::Entity::find().filter(device::Column::TenantId.eq(tenant.0));
+            let ids: Vec<Uuid> = names
+                .iter()
+                .filter_map(|name| Uuid::parse_str(name).ok())
+                .collect();
+            let by_id = ours()
+                .filter(device::Column::Id.is_in(ids))
+                .all(self.orm())
+                .await?;
+            let spelled = names
+                .iter()
+                .flat_map(|name| super::admin_devices::spellings(name));
+            let by_ident = ours()
+                .filter(device::Column::IdentKind.is_in([0i64, 1]))
+                .filter(device::Column::Ident.is_in(spelled))
+                .all(self.orm())
+                .await?;
+            // In the order of ids, so that of several records with one serial number the newest wins.
+            let by_serial = ours()
+                .filter(device::Column::SerialNumber.is_in(names.iter().map(String::as_str)))
+                .order_by_asc(device::Column::Id)
+                .all(self.orm())
+                .await?;
+            let serials: HashMap<&str, Uuid> = by_serial
+                .iter()
+                .filter_map(|row| Some((row.serial_number.as_deref()?, row.id)))
+                .collect();
+            for name in names {
+                let id = Uuid::parse_str(name).ok();
+                let hit = by_id
+                    .iter()
+                    .find(|row| Some(row.id) == id)
+                    .or_else(|| {
+                        by_ident
+                            .iter()
+                            .find(|row| row.ident.eq_ignore_ascii_case(name))
+                    })
+                    .map(|row| row.id)
+                    .or_else(|| serials.get(name.as_str()).copied());
+                if let Some(hit) = hit {
+                    found.insert(name.clone(), DeviceId(hit));
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Writes or takes away a fact, with its event; returns what to announce.
+    pub(crate) async fn change_fact(
+        &self,
+        actor: Actor,
+        tenant: TenantId,
+        change: FactChange<'_>,
+        consumers: &[String],
+    ) -> Result<Vec<Event>> {
+        let now = self.clock().now();
+        let mut tx = self.begin().await?;
+        let mut heads = events::lock_heads(&mut tx, [change.device]).await?;
+        tx.execute(
+            "UPDATE device SET revision = revision + 1 WHERE id = ?",
+            args![change.device],
+        )
+        .await?;
+        match change.value {
+            Some(value) => {
+                tx.execute(
+                    "INSERT INTO fact (tenant_id, device_id, user_key, name, value, source, observed_at, revision)
+                     VALUES (?, ?, ?, ?, ?, ?, ?, 1)
+                     ON CONFLICT (device_id, user_key, name) DO UPDATE SET value = excluded.value,
+                        source = excluded.source, observed_at = excluded.observed_at,
+                        revision = fact.revision + 1",
+                    args![
+                        tenant,
+                        change.device,
+                        change.user_key,
+                        change.name,
+                        value.to_string(),
+                        change.source,
+                        now
+                    ],
+                )
+                .await?;
+            }
+            None => {
+                let gone = tx
+                    .execute(
+                        "DELETE FROM fact WHERE device_id = ? AND user_key = ? AND name = ?",
+                        args![change.device, change.user_key, change.name],
+                    )
+                    .await?;
+                if gone == 0 {
+                    return Err(Error::NotFound("the fact"));
+                }
+            }
+        }
+        let event = NewEvent {
+            tenant,
+            device: change.device,
+            enrollment: None,
+            kind: EventKind::FactSet,
+            command: None,
+            actor,
+            cause: Cause::default(),
+            body: serde_json::json!({ "name": change.name, "removed": change.value.is_none() }),
+        };
+        let written =
+            events::append_locked(&mut tx, now, &mut heads, vec![event], consumers).await?;
+        let details = serde_json::json!({ "name": change.name, "removed": change.value.is_none() });
+        let entry = entry(
+            tenant,
+            actor,
+            "fact.set",
+            change.device.to_string(),
+            details,
+        );
+        admin_audit::append(&mut tx, now, entry).await?;
+        tx.commit().await?;
+        Ok(written)
+    }
+
+    /// The facts of a device, in the order of their names.
+    pub(crate) async fn device_facts(&self, device: DeviceId) -> Result<Vec<fact::Model>> {
+        Ok(fact::Entity::find()
+            .filter(fact::Column::DeviceId.eq(device.0))
+            .order_by_asc(fact::Column::UserKey)
+            .order_by_asc(fact::Column::Name)
+            .limit(1_000)
+            .all(self.orm())
+            .await?)
+    }
+}
+
+fn entry(
+    tenant: TenantId,
+    actor: Actor,
+    action: &'static str,
+    target: String,
+    details: serde_json::Value,
+) -> AuditEntry {
+    AuditEntry {
+        tenant: Some(tenant),
+        actor,
+        action,
+        target,
+        details,
+    }
+}

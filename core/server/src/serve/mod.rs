@@ -1,0 +1,122 @@
+//! `pomona serve`: starts what there is, and ends it in order.
+//!
+//! Owns: the order of starting and stopping. At a signal the listeners take nothing more, running requests
+//! finish within a time limit, and the engine drains its writer; what is left after that is safe, since nothing
+//! was acknowledged that is not stored.
+
+mod activity;
+mod connection;
+mod health;
+mod limits;
+mod listener;
+mod tls;
+
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::init::open_store;
+use crate::settings::Settings;
+use crate::telemetry;
+use listener::{Listener, Peers};
+use tls::Reloading;
+
+/// Runs the server until it is told to stop.
+pub(crate) async fn serve(settings: Settings) -> anyhow::Result<()> {
+    telemetry::log(settings.log_format, &settings.log_filter)?;
+    let metrics = telemetry::metrics()?;
+    raise_open_files();
+    let stop = CancellationToken::new();
+    let tasks = TaskTracker::new();
+    watch_signals(&stop)?;
+
+    let store = open_store(&settings).await?;
+    let devices = Reloading::open(
+        &settings.devices_tls_certificate,
+        &settings.devices_tls_key,
+        tls::Ask::Certificate,
+    )?;
+    let admin_tls = match (&settings.admin_tls_certificate, &settings.admin_tls_key) {
+        (Some(certificate), Some(key)) => {
+            Some(Reloading::open(certificate, key, tls::Ask::Nothing)?)
+        }
+        _ => None,
+    };
+    let health = health::router(store.clone(), metrics, &settings, stop.clone());
+    let admin = pomona_engine::http::admin_router(store.clone()).merge(health);
+
+    let listeners = vec![
+        Listener::bind(
+            "admin",
+            settings.admin_listen,
+            admin,
+            admin_tls.clone(),
+            settings.admin_max_connections,
+            Peers::All,
+        )
+        .await?,
+    ];
+    for tls in [Some(devices), admin_tls].into_iter().flatten() {
+        tasks.spawn(tls.watch(stop.clone()));
+    }
+    for listener in listeners {
+        tracing::info!(
+            listener = listener.name,
+            address = %listener.address,
+            tls = listener.tls.is_some(),
+            "listening"
+        );
+        tasks.spawn(listener.run(limits::Limits::from(&settings), stop.clone(), tasks.clone()));
+    }
+    // Read by people and by programs that started this one: from here on connections are taken.
+    tracing::info!(public_url = %settings.public_url, "ready");
+
+    stop.cancelled().await;
+    tracing::info!("stopping");
+    tasks.close();
+    if tokio::time::timeout(settings.limits_stop, tasks.wait())
+        .await
+        .is_err()
+    {
+        tracing::warn!("some requests did not finish in time and are cut off");
+    }
+    store.close().await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Cancels `stop` at TERM and INT; a second signal ends the process at once.
+fn watch_signals(stop: &CancellationToken) -> anyhow::Result<()> {
+    let mut term = signal(SignalKind::terminate()).context("cannot wait for signals")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for signals")?;
+    let stop = stop.clone();
+    tokio::spawn(async move {
+        for _ in 0..2 {
+            tokio::select! {
+                _ = term.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            if stop.is_cancelled() {
+                std::process::exit(1);
+            }
+            stop.cancel();
+        }
+    });
+    Ok(())
+}
+
+/// Every connection is an open file; the soft limit is often far below what the system allows.
+fn raise_open_files() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "the limit of open files could not be raised");
+    }
+}
+
+/// How often files and idle connections are looked at.
+const TICK: Duration = Duration::from_secs(5);

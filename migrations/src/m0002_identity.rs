@@ -73,7 +73,7 @@ impl MigrationTrait for Migration {
         )
         .await?;
         // state: 0 issued, 1 pending, 2 active, 3 superseded, 4 revoked.
-        // superseded: a renewal took its place; it may act until the new one has reported.
+        // superseded: a renewal took its place; it may act until the new one has reported (first_report_at).
         ddl::table(
             manager,
             "certificate",
@@ -90,6 +90,7 @@ impl MigrationTrait for Migration {
              not_after {int} NOT NULL,
              der {bytes} NOT NULL,
              created_at {int} NOT NULL,
+             first_report_at {int},
              ended_at {int},
              end_reason text,
              UNIQUE (tenant_id, fingerprint)",

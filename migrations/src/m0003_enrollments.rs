@@ -71,6 +71,7 @@ impl MigrationTrait for Migration {
              awaiting_configuration {int},
              authenticate_sealed {bytes},
              token_update_sealed {bytes},
+             token_update_digests {bytes},
              created_at {int} NOT NULL,
              enabled_at {int},
              token_updated_at {int},

@@ -44,6 +44,7 @@ impl MigrationTrait for Migration {
              cause text NOT NULL,
              correlation_id {uuid} NOT NULL,
              depth {int} NOT NULL,
+             break_glass {int} NOT NULL,
              targets {int} NOT NULL,
              created_at {int} NOT NULL",
         )

@@ -4,16 +4,26 @@
 mod actor;
 pub mod admin;
 pub mod clock;
+mod declarations;
+mod engine;
 mod enrollment;
 mod error;
 mod event;
+pub mod hooks;
 pub mod http;
+pub mod identity;
 mod ids;
+pub mod push;
 mod queue;
 mod seal;
 mod store;
+mod writer;
 
 pub use actor::{Actor, ActorKind, Cause};
+pub use engine::{
+    Cancelled, CheckInReply, CommandBody, Condition, DeviceReply, Engine, EngineOptions, Enqueue,
+    Enqueued, Identity, ReportReply, TargetResult, UserAuthenticatePolicy,
+};
 pub use error::{Error, Result, Source};
 pub use event::{Event, EventKind, NewEvent};
 pub use ids::{

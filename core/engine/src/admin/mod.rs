@@ -7,29 +7,36 @@ use std::sync::Arc;
 
 pub(crate) mod audit;
 pub(crate) mod caller;
+pub(crate) mod commands;
 pub(crate) mod devices;
+pub(crate) mod events;
 pub(crate) mod facts;
 pub(crate) mod groups;
 pub(crate) mod instant;
 pub(crate) mod page;
 pub(crate) mod principals;
 pub(crate) mod scope;
+pub(crate) mod targets;
 pub(crate) mod tenants;
 pub(crate) mod text;
 pub(crate) mod token;
+pub(crate) mod values;
 
 pub use audit::{AuditEntry, AuditRecord};
 pub use caller::Caller;
+pub use commands::{CommandCounts, CommandQuery, CommandSummary, DeliveryView};
 pub use devices::{
     CertificateView, DeviceDetail, DeviceGroupRef, DeviceQuery, DeviceState, DeviceSummary,
     EnrollmentView, PushView, UserView, device, devices,
 };
+pub use events::{EventView, TimelineQuery};
 pub use facts::Fact;
 pub use groups::{Changed, Group};
 pub use instant::Instant;
 pub use page::{DEFAULT_LIMIT, HIGHEST_LIMIT, Page, PageRequest};
 pub use principals::{Principal, Token, create_first_token, create_principal};
 pub use scope::{Scope, Scopes};
+pub use targets::{Skipped, Targets};
 pub use tenants::{Tenant, create_tenant, find_tenant};
 pub use token::{LONGEST_LIFE, TokenSecret, WantedToken};
 

@@ -92,17 +92,22 @@ impl PageRequest {
     }
 }
 
-/// Where in a list: after this number and id. A list that is ordered by one of them leaves the other zero.
+/// Where in a list: after this number, id and further number. A list leaves those that it is not ordered by zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Position {
     pub(crate) number: i64,
     pub(crate) id: Uuid,
+    pub(crate) seq: i64,
 }
 
 impl Position {
     /// After this id.
     pub(crate) fn id(id: Uuid) -> Self {
-        Self { number: 0, id }
+        Self {
+            number: 0,
+            id,
+            seq: 0,
+        }
     }
 
     /// After this number.
@@ -110,6 +115,7 @@ impl Position {
         Self {
             number,
             id: Uuid::nil(),
+            seq: 0,
         }
     }
 
@@ -117,6 +123,7 @@ impl Position {
     pub(crate) fn seal(self, keys: &TenantKeys, list: &'static str) -> String {
         let mut bytes = self.number.to_be_bytes().to_vec();
         bytes.extend_from_slice(self.id.as_bytes());
+        bytes.extend_from_slice(&self.seq.to_be_bytes());
         let mac = Self::mac(keys, list, &bytes);
         bytes.extend_from_slice(&mac);
         URL_SAFE_NO_PAD.encode(bytes)
@@ -124,15 +131,17 @@ impl Position {
 
     fn open(keys: &TenantKeys, list: &'static str, text: &str) -> Option<Self> {
         let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
-        let (body, mac) = bytes.split_at_checked(24)?;
+        let (body, mac) = bytes.split_at_checked(32)?;
         let same: bool = Self::mac(keys, list, body).as_slice().ct_eq(mac).into();
         if !same {
             return None;
         }
-        let (number, id) = body.split_at_checked(8)?;
+        let (number, rest) = body.split_at_checked(8)?;
+        let (id, seq) = rest.split_at_checked(16)?;
         Some(Self {
             number: i64::from_be_bytes(number.try_into().ok()?),
             id: Uuid::from_slice(id).ok()?,
+            seq: i64::from_be_bytes(seq.try_into().ok()?),
         })
     }
 
@@ -159,6 +168,7 @@ mod tests {
         let at = Position {
             number: -5,
             id: Uuid::from_u128(9),
+            seq: 3,
         };
         let cursor = at.seal(ours.operator(), "devices");
         let request = PageRequest {

@@ -16,10 +16,10 @@ use axum::Router;
 
 use crate::engine::Engine;
 
-pub use enroll::enroll_router;
-pub use scep::scep_router;
 pub use admin::{Access, admin_router, openapi_json};
+pub use enroll::enroll_router;
 pub use identity::IdentitySource;
+pub use scep::scep_router;
 
 /// The certificate that the peer of a TLS connection showed, as DER. The listener puts it into the extensions
 /// of each request; it has checked that the peer holds the key, and nothing else.
@@ -32,5 +32,8 @@ pub struct PeerAddress(pub IpAddr);
 
 /// Everything that devices reach on one listener.
 pub fn device_router(engine: Engine, source: IdentitySource) -> Router {
+    let issuer = engine.issuer().clone();
     mdm::router(engine, source)
+        .merge(scep_router(issuer.clone()))
+        .merge(enroll_router(issuer))
 }

@@ -186,7 +186,10 @@ fn open_for_append(path: &Path) -> std::io::Result<File> {
     }
     file.sync_all()?;
     #[cfg(unix)]
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+    if let Some(folder) = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+    {
         File::open(folder)?.sync_all()?;
     }
     Ok(file)

@@ -142,10 +142,7 @@ fn scep_payload(values: &ProfileValues<'_>) -> Dictionary {
     content.insert("Name".into(), values.tenant.to_string().into());
     content.insert(
         "Subject".into(),
-        Value::Array(vec![
-            rdn("O", values.organization),
-            rdn("CN", &values.grant.to_string()),
-        ]),
+        Value::Array(vec![rdn("CN", &values.grant.to_string())]),
     );
     content.insert("Challenge".into(), values.challenge.into());
     content.insert("Keysize".into(), Value::Integer(2048.into()));
@@ -162,7 +159,10 @@ fn scep_payload(values: &ProfileValues<'_>) -> Dictionary {
 
     let mut keys = payload(values, "scep", "com.apple.security.scep");
     keys.insert("PayloadUUID".into(), uuid_text(values.scep_uuid).into());
-    keys.insert("PayloadDisplayName".into(), "Identity of this device".into());
+    keys.insert(
+        "PayloadDisplayName".into(),
+        "Identity of this device".into(),
+    );
     keys.insert("PayloadContent".into(), Value::Dictionary(content));
     keys
 }
@@ -230,7 +230,9 @@ mod tests {
             .unwrap()
             .iter()
             .filter_map(Value::as_dictionary)
-            .find(|payload| payload.get("PayloadType").and_then(Value::as_string) == Some(payload_type))
+            .find(|payload| {
+                payload.get("PayloadType").and_then(Value::as_string) == Some(payload_type)
+            })
             .unwrap()
             .clone()
     }
@@ -244,15 +246,24 @@ mod tests {
         let profile = profile(9, "c");
         let mdm = content(&profile, "com.apple.mdm");
         let scep = content(&profile, "com.apple.security.scep");
-        assert_eq!(text(&mdm, "IdentityCertificateUUID"), text(&scep, "PayloadUUID"));
+        assert_eq!(
+            text(&mdm, "IdentityCertificateUUID"),
+            text(&scep, "PayloadUUID")
+        );
         assert_eq!(
             text(&mdm, "ServerURL"),
             "https://mdm.example.org:8443/mdm/00000000-0000-0000-0000-000000000001"
         );
-        assert_eq!(mdm.get("AccessRights").unwrap().as_unsigned_integer(), Some(8191));
+        assert_eq!(
+            mdm.get("AccessRights").unwrap().as_unsigned_integer(),
+            Some(8191)
+        );
         let scep = scep.get("PayloadContent").unwrap().as_dictionary().unwrap();
         assert_eq!(text(scep, "Challenge"), "c");
-        assert_eq!(scep.get("CAFingerprint").unwrap().as_data().unwrap().len(), 20);
+        assert_eq!(
+            scep.get("CAFingerprint").unwrap().as_data().unwrap().len(),
+            20
+        );
         assert_eq!(
             text(scep, "URL"),
             "https://mdm.example.org:8443/scep/00000000-0000-0000-0000-000000000001"
@@ -285,7 +296,11 @@ mod tests {
         let profile = profile(1, "a");
         let mut seen = std::collections::HashSet::new();
         let payloads = profile.get("PayloadContent").unwrap().as_array().unwrap();
-        for keys in payloads.iter().filter_map(Value::as_dictionary).chain([&profile]) {
+        for keys in payloads
+            .iter()
+            .filter_map(Value::as_dictionary)
+            .chain([&profile])
+        {
             assert!(seen.insert(text(keys, "PayloadUUID").to_owned()));
             assert!(seen.insert(text(keys, "PayloadIdentifier").to_owned()));
         }

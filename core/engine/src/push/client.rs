@@ -139,14 +139,16 @@ impl ApnsClient {
 
     fn line(&self, certificate: &PushCertificate) -> Result<Arc<Line>, PushFailure> {
         let key = (certificate.tenant, certificate.topic.clone());
-        if let Some(line) = self.lines.lock().get(&key)
+        // Held while the line is made, so that many first pushes share its connections.
+        let mut lines = self.lines.lock();
+        if let Some(line) = lines.get(&key)
             && line.certificate == certificate.id
         {
             return Ok(line.clone());
         }
         let line = Arc::new(self.open(certificate)?);
         // Pushes under way on the former connections hold on to them until they are answered.
-        self.lines.lock().insert(key, line.clone());
+        lines.insert(key, line.clone());
         Ok(line)
     }
 

@@ -25,6 +25,11 @@ mod tests;
 mod topic;
 mod transport;
 
+use crate::clock::Micros;
+use crate::ids::EnrollmentId;
+use crate::store::push as rows;
+use crate::store::sql::Tx;
+
 pub use certificate::{
     PushCertificateView, current_topic, import_certificate, resume_topic, show_certificates,
 };
@@ -32,3 +37,16 @@ pub use client::{APNS_PRODUCTION, ApnsClient, ApnsOptions, ApnsRoots};
 pub use lines::TopicStatus;
 pub use pusher::{PushOptions, Pusher, PusherHandle, PusherStatus};
 pub use transport::{Accepted, ApnsTransport, Notification, PushCertificate, PushFailure, Refusal};
+
+/// The device came, but something is left: it answered `NotNow`, or it was given a command that it has yet to report.
+/// It is rung again after a gap that grows with each coming of this kind. What is queued anew makes it due at once all
+/// the same (`store::push::mark_due`).
+///
+/// The caller holds the lock of the devices' head rows.
+pub(crate) async fn postpone_due(
+    tx: &mut Tx,
+    now: Micros,
+    enrollments: &[EnrollmentId],
+) -> crate::Result<()> {
+    rows::postpone_due(tx, now, &rules::GAPS, enrollments).await
+}

@@ -190,6 +190,7 @@ impl Pusher {
     /// # Errors
     /// [`Error::Unavailable`](crate::Error::Unavailable) when the database does not answer.
     pub async fn run_once(&self) -> Result<usize> {
+        self.agenda.lock().next_census = None;
         let rings = self.claim().await?;
         let rung: Vec<Rung> = join_all(rings.into_iter().map(|ring| self.ring(ring))).await;
         let count = rung.len();

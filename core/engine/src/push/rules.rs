@@ -22,7 +22,8 @@ pub(crate) const LONGEST: Micros = 6 * HOUR;
 /// must have rung again; a ring that takes longer may be doubled by another node, which does no harm.
 pub(crate) const LEASE: Micros = 4 * SECOND;
 
-const GAPS: [Micros; 5] = [2 * MINUTE, 5 * MINUTE, 15 * MINUTE, HOUR, LONGEST];
+/// The gaps between rings, of which the last stays.
+pub(crate) const GAPS: [Micros; 5] = [2 * MINUTE, 5 * MINUTE, 15 * MINUTE, HOUR, LONGEST];
 const FRESH_GAP: Micros = 15 * SECOND;
 const LONGEST_THROTTLE: Micros = DAY;
 

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::entity::{device, device_group, fact, group_member};
 use super::sql::{Column, args};
-use super::{Store, admin_audit, events};
+use super::{Store, admin_audit, events, facts};
 use crate::actor::{Actor, Cause};
 use crate::admin::audit::AuditEntry;
 use crate::error::{Error, Result};
@@ -262,28 +262,17 @@ impl Store {
         let now = self.clock().now();
         let mut tx = self.begin().await?;
         let mut heads = events::lock_heads(&mut tx, [change.device]).await?;
-        tx.execute(
-            "UPDATE device SET revision = revision + 1 WHERE id = ?",
-            args![change.device],
-        )
-        .await?;
         match change.value {
             Some(value) => {
-                tx.execute(
-                    "INSERT INTO fact (tenant_id, device_id, user_key, name, value, source, observed_at, revision)
-                     VALUES (?, ?, ?, ?, ?, ?, ?, 1)
-                     ON CONFLICT (device_id, user_key, name) DO UPDATE SET value = excluded.value,
-                        source = excluded.source, observed_at = excluded.observed_at,
-                        revision = fact.revision + 1",
-                    args![
-                        tenant,
-                        change.device,
-                        change.user_key,
-                        change.name,
-                        value.to_string(),
-                        change.source,
-                        now
-                    ],
+                facts::set(
+                    &mut tx,
+                    now,
+                    tenant,
+                    change.device,
+                    change.user_key,
+                    change.name,
+                    value,
+                    change.source,
                 )
                 .await?;
             }
@@ -297,6 +286,11 @@ impl Store {
                 if gone == 0 {
                     return Err(Error::NotFound("the fact"));
                 }
+                tx.execute(
+                    "UPDATE device SET revision = revision + 1 WHERE id = ?",
+                    args![change.device],
+                )
+                .await?;
             }
         }
         let event = NewEvent {

@@ -24,10 +24,21 @@ use crate::seal::{Keyring, TenantKeys};
 
 pub(crate) mod admin_access;
 pub(crate) mod admin_audit;
+pub(crate) mod admin_commands;
 pub(crate) mod admin_devices;
+pub(crate) mod admin_events;
 pub(crate) mod admin_groups;
+pub(crate) mod checkin;
 pub(crate) mod entity;
 pub(crate) mod events;
+pub(crate) mod facts;
+pub(crate) mod hot;
+pub(crate) mod identity;
+pub(crate) mod outbox;
+pub(crate) mod partitions;
+pub(crate) mod push;
+pub(crate) mod queue;
+pub(crate) mod snapshot;
 pub(crate) mod sql;
 
 use sql::Tx;
@@ -130,6 +141,11 @@ impl Store {
     /// The connection for everything that is not the hot path.
     pub(crate) fn orm(&self) -> &DatabaseConnection {
         &self.orm
+    }
+
+    /// The present time.
+    pub(crate) fn now(&self) -> crate::clock::Micros {
+        self.clock.now()
     }
 
     pub(crate) fn clock(&self) -> &Arc<dyn Clock> {

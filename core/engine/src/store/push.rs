@@ -105,6 +105,40 @@ pub(crate) async fn mark_due(tx: &mut Tx, at: Micros, enrollments: &[EnrollmentI
     Ok(())
 }
 
+/// The device came, but something is left: it is rung again after the gap that its attempts have grown to, unless that
+/// is set already. `gaps` are the gaps by attempts, of which the last stays.
+///
+/// The caller holds the lock of the devices' head rows.
+pub(crate) async fn postpone_due(
+    tx: &mut Tx,
+    now: Micros,
+    gaps: &[Micros],
+    enrollments: &[EnrollmentId],
+) -> Result<()> {
+    let (first, last) = match (gaps.first(), gaps.last()) {
+        (Some(first), Some(last)) => (*first, *last),
+        _ => return Ok(()),
+    };
+    let mut by_attempts = String::new();
+    for (attempts, gap) in gaps.iter().enumerate() {
+        by_attempts.push_str(&format!(" WHEN {attempts} THEN {gap}"));
+    }
+    let statement = format!(
+        "INSERT INTO push_state (enrollment_id, tenant_id, device_id, due_at, leased_until, attempts)
+         SELECT e.id, e.tenant_id, e.device_id, ?, 0, 1 FROM i JOIN enrollment e ON e.id = i.id WHERE 1 = 1
+         ON CONFLICT (enrollment_id) DO UPDATE SET
+             due_at = CASE WHEN push_state.due_at IS NULL THEN excluded.due_at
+                 ELSE ? + CASE push_state.attempts{by_attempts} ELSE {last} END END,
+             attempts = CASE WHEN push_state.due_at IS NULL THEN 1 ELSE push_state.attempts + 1 END,
+             leased_until = CASE WHEN push_state.last_status = 429 THEN push_state.leased_until ELSE 0 END
+         WHERE push_state.due_at IS NULL OR push_state.due_at <= ?"
+    );
+    let at = now.saturating_add(first);
+    tx.execute_over(vec![ids(enrollments)], &statement, args![at, now, now])
+        .await?;
+    Ok(())
+}
+
 /// The device came and nothing is left to ring for. A back-off that APNs asked for (429) outlasts it.
 ///
 /// The caller holds the lock of the devices' head rows.

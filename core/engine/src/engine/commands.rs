@@ -1,0 +1,673 @@
+//! Enqueueing and cancelling commands.
+//!
+//! Owns: what a request to queue a command is checked for, and that it is written once, whole, with its events and its
+//! push. Hooks are asked before the transaction opens. In the flow: admin API and effects -> here -> `store::queue`.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use bytes::Bytes;
+use pomona_protocol::CommandEnvelope;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::Engine;
+use super::device::command_dictionary;
+use crate::actor::{Actor, Cause};
+use crate::clock::Micros;
+use crate::enrollment::EnrollmentState;
+use crate::error::{Error, Result};
+use crate::event::{Event, EventKind, NewEvent};
+use crate::hooks::{CommandDraft, CommandVerdict, Stage};
+use crate::ids::{CommandId, EnrollmentId, TenantId};
+use crate::queue::{self, Disposition};
+use crate::store::hot::{self, Leaving};
+use crate::store::queue::{self as rows, Entry, NewCommand, Target};
+use crate::store::sql::Tx;
+use crate::store::{events, push};
+use crate::writer::reports::{body_place, history_row, inputs_place};
+use crate::writer::template;
+
+/// Channels in one call, at most.
+pub(crate) const MAX_TARGETS: usize = 10_000;
+/// Bytes of a command, at most.
+const MAX_COMMAND: usize = 1 << 20;
+
+/// The command to queue.
+#[derive(Clone, Debug)]
+pub enum CommandBody {
+    /// A whole command as a property list, with its `CommandUUID`. It is sent byte for byte as it is given.
+    Raw(Vec<u8>),
+    /// A `Command` dictionary with its `RequestType`; the `CommandUUID` is made by the engine.
+    Dictionary(plist::Dictionary),
+}
+
+/// A request to queue one command for some channels.
+#[derive(Clone, Debug)]
+pub struct Enqueue {
+    /// What to send.
+    pub command: CommandBody,
+    /// For whom: 1 to 10,000 channels; repeats count once.
+    pub targets: Vec<EnrollmentId>,
+    /// The same key with the same request gives the same answer again; with another request it is refused.
+    pub idempotency_key: Option<String>,
+    /// -100 to 100; higher goes first.
+    pub priority: i64,
+    /// Not offered before this time.
+    pub not_before: Option<Micros>,
+    /// Not offered at or after this time.
+    pub not_after: Option<Micros>,
+    /// Not offered to a channel while this command is open there.
+    pub after: Option<CommandId>,
+    /// What fills the blanks `{{input:NAME}}` of the body, by channel.
+    pub inputs: BTreeMap<EnrollmentId, BTreeMap<String, String>>,
+    /// Whether devices are rung.
+    pub push: bool,
+    /// Check everything and write nothing.
+    pub dry_run: bool,
+    /// A lifeline: no hook may object. A right of its own.
+    pub break_glass: bool,
+}
+
+impl Enqueue {
+    /// A command for some channels, without further wishes.
+    pub fn new(command: CommandBody, targets: Vec<EnrollmentId>) -> Self {
+        Self {
+            command,
+            targets,
+            idempotency_key: None,
+            priority: 0,
+            not_before: None,
+            not_after: None,
+            after: None,
+            inputs: BTreeMap::new(),
+            push: true,
+            dry_run: false,
+            break_glass: false,
+        }
+    }
+}
+
+/// What became of one target.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct TargetResult {
+    /// The channel.
+    pub enrollment_id: EnrollmentId,
+    /// Whether the command is in its queue.
+    pub accepted: bool,
+    /// Why not, or what a hook changed.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reason: Option<String>,
+}
+
+/// What became of a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Enqueued {
+    /// The command.
+    pub command_id: CommandId,
+    /// Its `CommandUUID`.
+    pub command_uuid: String,
+    /// Its `RequestType`.
+    pub request_type: String,
+    /// Each target.
+    pub targets: Vec<TargetResult>,
+    /// This answer was given before, for the same idempotency key.
+    #[serde(default)]
+    pub repeated: bool,
+}
+
+/// What became of a cancellation on one channel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct Cancelled {
+    /// The channel.
+    pub enrollment_id: EnrollmentId,
+    /// `cancelled`: the device will never get it (again). `withdrawn`: it is not sent again, the device may have
+    /// run it. `already_finished`: there was nothing left to cancel.
+    pub disposition: &'static str,
+}
+
+/// A request that has been read, amended and judged; what is left is to write it.
+pub(super) struct Prepared {
+    tenant: TenantId,
+    actor: Actor,
+    cause: Cause,
+    request: Enqueue,
+    command_uuid: String,
+    request_type: String,
+    body: Bytes,
+    blanks: BTreeSet<String>,
+    hash: [u8; 32],
+    amended: Option<String>,
+    refused: HashMap<EnrollmentId, String>,
+    deferred: HashMap<EnrollmentId, Micros>,
+}
+
+impl Engine {
+    /// Queues one command for some channels. When it returns, everything that is reported as accepted is durable,
+    /// with the intent to ring (Q1, Q12, Q13, Q14).
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a request that cannot be meant, [`Error::NotFound`] for an unknown `after`,
+    /// [`Error::Conflict`] for an idempotency key that was used for another request.
+    pub async fn enqueue(
+        &self,
+        tenant: TenantId,
+        actor: Actor,
+        cause: Cause,
+        request: Enqueue,
+    ) -> Result<Enqueued> {
+        let prepared = self.prepare(tenant, actor, cause, request).await?;
+        let mut tries = 0;
+        loop {
+            let mut tx = self.store().begin().await?;
+            match self.write(&mut tx, &prepared).await {
+                Ok((enqueued, written)) => {
+                    if prepared.request.dry_run {
+                        tx.rollback().await?;
+                        return Ok(enqueued);
+                    }
+                    tx.commit().await?;
+                    self.announce(written);
+                    (self.shared().wake_push)();
+                    return Ok(enqueued);
+                }
+                Err(error) => {
+                    // The error that matters is the first one.
+                    let _ = tx.rollback().await;
+                    if !crate::writer::retry(&error) || tries >= 5 {
+                        return Err(error);
+                    }
+                    tries += 1;
+                }
+            }
+        }
+    }
+
+    pub(super) async fn prepare(
+        &self,
+        tenant: TenantId,
+        actor: Actor,
+        cause: Cause,
+        mut request: Enqueue,
+    ) -> Result<Prepared> {
+        check(&request, self.now())?;
+        let mut seen = BTreeSet::new();
+        request.targets.retain(|target| seen.insert(*target));
+        let keys = self.store().keys(tenant).await?;
+        let hash = keys.hash("idempotency", fingerprint(&request)?.as_bytes());
+        let mut amended = None;
+        let (command_uuid, request_type, body) = match &request.command {
+            CommandBody::Raw(bytes) => {
+                let envelope = CommandEnvelope::parse(bytes).map_err(|error| {
+                    Error::Invalid(format!(
+                        "the command cannot be read ({error}); send a property list with CommandUUID and Command.RequestType"
+                    ))
+                })?;
+                (envelope.command_uuid, envelope.request_type, bytes.clone())
+            }
+            CommandBody::Dictionary(dictionary) => {
+                let request_type = dictionary
+                    .get("RequestType")
+                    .and_then(plist::Value::as_string)
+                    .filter(|text| !text.is_empty())
+                    .ok_or_else(|| Error::Invalid("a command needs a RequestType".into()))?
+                    .to_owned();
+                let mut draft = CommandDraft {
+                    request_type: request_type.clone(),
+                    command: dictionary.clone(),
+                    actor: actor.kind,
+                };
+                if !request.break_glass {
+                    let changes = self.shared().hooks.amend(&mut draft).await;
+                    if !changes.is_empty() {
+                        let list: Vec<String> = changes
+                            .iter()
+                            .map(|(hook, key)| format!("{hook} changed {key}"))
+                            .collect();
+                        amended = Some(list.join("; "));
+                    }
+                }
+                let uuid = self
+                    .store()
+                    .random()
+                    .uuid(self.now())
+                    .hyphenated()
+                    .to_string();
+                let body =
+                    pomona_protocol::command::compose(&uuid, &draft.command).map_err(|error| {
+                        Error::Invalid(format!(
+                            "the command cannot be written as a property list: {error}"
+                        ))
+                    })?;
+                (uuid, request_type, body)
+            }
+        };
+        if body.len() > MAX_COMMAND {
+            return Err(Error::Invalid(format!(
+                "the command has {} bytes; at most {MAX_COMMAND} are sent, serve bigger data by URL",
+                body.len()
+            )));
+        }
+        let blanks: BTreeSet<String> = template::blanks(&body).into_iter().collect();
+        let mut prepared = Prepared {
+            tenant,
+            actor,
+            cause,
+            request,
+            command_uuid,
+            request_type,
+            body: Bytes::from(body),
+            blanks,
+            hash,
+            amended,
+            refused: HashMap::new(),
+            deferred: HashMap::new(),
+        };
+        self.judge_targets(&mut prepared).await?;
+        Ok(prepared)
+    }
+
+    /// Asks the validating hooks, target by target.
+    async fn judge_targets(&self, prepared: &mut Prepared) -> Result<()> {
+        let asked = self
+            .shared()
+            .hooks
+            .validate
+            .iter()
+            .any(|hook| hook.matches(&prepared.request_type, Stage::Enqueue));
+        if prepared.request.break_glass || !asked {
+            return Ok(());
+        }
+        let mut tx = self.store().begin_read().await?;
+        let targets = rows::targets(&mut tx, prepared.tenant, &prepared.request.targets).await?;
+        tx.rollback().await?;
+        let draft = CommandDraft {
+            request_type: prepared.request_type.clone(),
+            command: command_dictionary(&prepared.body),
+            actor: prepared.actor.kind,
+        };
+        for target in targets.values() {
+            let snapshot = self
+                .snapshot(prepared.tenant, target.device, target.enrollment)
+                .await?;
+            let verdict = self
+                .shared()
+                .hooks
+                .validate(Stage::Enqueue, self.now(), &snapshot, &draft)
+                .await;
+            match verdict {
+                CommandVerdict::Allow { .. } => {}
+                CommandVerdict::Veto(reason) => {
+                    drop(prepared.refused.insert(target.enrollment, reason))
+                }
+                CommandVerdict::Defer(until, _) => {
+                    drop(prepared.deferred.insert(target.enrollment, until))
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes a prepared request in the caller's transaction.
+    pub(super) async fn write(
+        &self,
+        tx: &mut Tx,
+        prepared: &Prepared,
+    ) -> Result<(Enqueued, Vec<Event>)> {
+        let request = &prepared.request;
+        let tenant = prepared.tenant;
+        if let Some(key) = &request.idempotency_key {
+            if let Some((hash, response)) = rows::idempotent(tx, tenant, key).await? {
+                return repeated(prepared, &hash, &response).map(|answer| (answer, Vec::new()));
+            }
+        }
+        let known = rows::targets(tx, tenant, &request.targets).await?;
+        let mut heads = events::lock_heads(tx, known.values().map(|target| target.device)).await?;
+        // Read again under the locks: an enrollment may have ended meanwhile.
+        let known = rows::targets(tx, tenant, &request.targets).await?;
+        if let Some(after) = request.after {
+            if !rows::command_exists(tx, tenant, after).await? {
+                return Err(Error::NotFound("the command to come after"));
+            }
+        }
+        let named: BTreeSet<EnrollmentId> = match request.command {
+            CommandBody::Raw(_) => {
+                rows::already_named(tx, &request.targets, &prepared.command_uuid)
+                    .await?
+                    .into_iter()
+                    .collect()
+            }
+            CommandBody::Dictionary(_) => BTreeSet::new(),
+        };
+        let mut results = Vec::with_capacity(request.targets.len());
+        let mut accepted: Vec<Target> = Vec::new();
+        for id in &request.targets {
+            let refusal = refusal(prepared, known.get(id), named.contains(id), *id);
+            if let (None, Some(target)) = (&refusal, known.get(id)) {
+                accepted.push(*target);
+            }
+            results.push(TargetResult {
+                enrollment_id: *id,
+                accepted: refusal.is_none(),
+                reason: refusal.or_else(|| prepared.amended.clone()),
+            });
+        }
+        let now = self.now();
+        let command = self.new_command(prepared).await?;
+        let written = if accepted.is_empty() {
+            Vec::new()
+        } else {
+            self.write_accepted(tx, prepared, &command, &accepted, now, &mut heads)
+                .await?
+        };
+        let enqueued = Enqueued {
+            command_id: command.id,
+            command_uuid: prepared.command_uuid.clone(),
+            request_type: prepared.request_type.clone(),
+            targets: results,
+            repeated: false,
+        };
+        if let Some(key) = &request.idempotency_key {
+            let response = serde_json::to_string(&enqueued)
+                .map_err(|source| Error::internal("writing an answer", source))?;
+            rows::remember(tx, now, tenant, key, &prepared.hash, &response).await?;
+        }
+        Ok((enqueued, written))
+    }
+
+    async fn new_command(&self, prepared: &Prepared) -> Result<NewCommand> {
+        let request = &prepared.request;
+        let keys = self.store().keys(prepared.tenant).await?;
+        let now = self.now();
+        let random = self.store().random();
+        Ok(NewCommand {
+            id: CommandId(random.uuid(now)),
+            tenant: prepared.tenant,
+            command_uuid: prepared.command_uuid.clone(),
+            request_type: prepared.request_type.clone(),
+            body_hash: keys.hash("command body", &prepared.body).to_vec(),
+            priority: request.priority,
+            not_before: request.not_before.unwrap_or(0),
+            not_after: request.not_after,
+            after: request.after,
+            actor: prepared.actor,
+            cause: prepared
+                .cause
+                .id
+                .map(|id| id.to_string())
+                .unwrap_or_default(),
+            correlation: prepared.cause.id.unwrap_or_else(|| random.uuid(now)),
+            depth: prepared.cause.depth,
+            break_glass: request.break_glass,
+        })
+    }
+
+    async fn write_accepted(
+        &self,
+        tx: &mut Tx,
+        prepared: &Prepared,
+        command: &NewCommand,
+        accepted: &[Target],
+        now: Micros,
+        heads: &mut BTreeMap<crate::DeviceId, i64>,
+    ) -> Result<Vec<Event>> {
+        let tenant = prepared.tenant;
+        let keys = self.store().keys(tenant).await?;
+        let random = self.store().random();
+        let sealed = keys.seal(
+            random.as_ref(),
+            body_place(&command.body_hash),
+            &prepared.body,
+        )?;
+        rows::keep_body(
+            tx,
+            now,
+            tenant,
+            &command.body_hash,
+            sealed,
+            prepared.body.len(),
+        )
+        .await?;
+        rows::insert_command(tx, now, command, accepted.len()).await?;
+        let ids: Vec<EnrollmentId> = accepted.iter().map(|target| target.enrollment).collect();
+        let numbers = rows::take_numbers(tx, &ids).await?;
+        let mut entries = Vec::with_capacity(accepted.len());
+        for target in accepted {
+            let seq = *numbers
+                .get(&target.enrollment)
+                .ok_or_else(|| Error::internal("numbering a delivery", "the channel has no row"))?;
+            let inputs_sealed = match prepared.request.inputs.get(&target.enrollment) {
+                Some(inputs) if !prepared.blanks.is_empty() => {
+                    let row = history_row(target.enrollment, seq);
+                    let plain = template::write_inputs(inputs)?;
+                    Some(keys.seal(random.as_ref(), inputs_place(&row), &plain)?)
+                }
+                _ => None,
+            };
+            let deferred = prepared
+                .deferred
+                .get(&target.enrollment)
+                .copied()
+                .unwrap_or(0);
+            entries.push(Entry {
+                target: *target,
+                seq,
+                inputs_sealed,
+                not_before: command.not_before.max(deferred),
+            });
+        }
+        rows::insert_deliveries(tx, now, command, &entries).await?;
+        if prepared.request.push {
+            push::mark_due(tx, now.max(command.not_before), &ids).await?;
+        }
+        let queued = accepted
+            .iter()
+            .map(|target| NewEvent {
+                tenant,
+                device: target.device,
+                enrollment: Some(target.enrollment),
+                kind: EventKind::CommandQueued,
+                command: Some(command.id),
+                actor: prepared.actor,
+                cause: prepared.cause,
+                body: json!({
+                    "command_uuid": command.command_uuid,
+                    "request_type": command.request_type,
+                }),
+            })
+            .collect();
+        events::append_locked(tx, now, heads, queued, &self.shared().consumers).await
+    }
+
+    /// Cancels a command on all channels where it is open, or on some of them (Q10).
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when the tenant has no such command.
+    pub async fn cancel(
+        &self,
+        tenant: TenantId,
+        actor: Actor,
+        command: CommandId,
+        only: Option<Vec<EnrollmentId>>,
+    ) -> Result<Vec<Cancelled>> {
+        let mut tx = self.store().begin().await?;
+        if !rows::command_exists(&mut tx, tenant, command).await? {
+            return Err(Error::NotFound("the command"));
+        }
+        let wanted =
+            |enrollment: &EnrollmentId| only.as_ref().is_none_or(|only| only.contains(enrollment));
+        let open = rows::open_of_command(&mut tx, tenant, command).await?;
+        let mut heads =
+            events::lock_heads(&mut tx, open.iter().map(|(device, _, _)| *device)).await?;
+        let now = self.now();
+        let mut done = Vec::new();
+        let mut leaving = Vec::new();
+        let mut told = Vec::new();
+        for (device, enrollment, seq) in open {
+            if !wanted(&enrollment) {
+                continue;
+            }
+            // Read again under the lock: the device may have reported meanwhile.
+            let Some(delivery) = rows::one_open(&mut tx, enrollment, seq).await? else {
+                continue;
+            };
+            let cancellation = queue::cancel(&delivery.open);
+            let disposition = cancellation.disposition();
+            rows::forget_sent(&mut tx, enrollment, seq).await?;
+            let kind = match disposition {
+                Disposition::Withdrawn => EventKind::CommandWithdrawn,
+                _ => EventKind::CommandCancelled,
+            };
+            told.push(NewEvent {
+                tenant,
+                device,
+                enrollment: Some(enrollment),
+                kind,
+                command: Some(command),
+                actor,
+                cause: Cause::default(),
+                body: json!({
+                    "command_uuid": delivery.command_uuid,
+                    "request_type": delivery.open.request_type,
+                    "reason": "cancelled by request",
+                }),
+            });
+            leaving.push(Leaving {
+                tenant,
+                device,
+                enrollment,
+                delivery,
+                disposition,
+                reason: Some("cancelled by request".into()),
+                outcome: None,
+                report_hash: None,
+                report_sealed: None,
+                error_chain: None,
+            });
+            done.push(Cancelled {
+                enrollment_id: enrollment,
+                disposition: cancellation.as_str(),
+            });
+        }
+        hot::finish(&mut tx, now, leaving).await?;
+        let written =
+            events::append_locked(&mut tx, now, &mut heads, told, &self.shared().consumers).await?;
+        tx.commit().await?;
+        self.announce(written);
+        for enrollment in only.into_iter().flatten() {
+            if !done.iter().any(|one| one.enrollment_id == enrollment) {
+                done.push(Cancelled {
+                    enrollment_id: enrollment,
+                    disposition: "already_finished",
+                });
+            }
+        }
+        Ok(done)
+    }
+}
+
+impl Prepared {
+    pub(super) fn first_target(&self) -> Option<EnrollmentId> {
+        self.request.targets.first().copied()
+    }
+}
+
+fn refusal(
+    prepared: &Prepared,
+    target: Option<&Target>,
+    named: bool,
+    id: EnrollmentId,
+) -> Option<String> {
+    let Some(target) = target else {
+        return Some("there is no such enrollment".into());
+    };
+    match target.state {
+        EnrollmentState::Enabled => {}
+        EnrollmentState::Quarantined => {
+            return Some("the enrollment is in quarantine; release it first".into());
+        }
+        EnrollmentState::Pending => {
+            return Some("the enrollment is not complete yet".into());
+        }
+        EnrollmentState::Ended => return Some("the enrollment is over".into()),
+    }
+    if named {
+        return Some("a command with this CommandUUID was queued here before".into());
+    }
+    let inputs = prepared.request.inputs.get(&id);
+    let missing: Vec<&str> = prepared
+        .blanks
+        .iter()
+        .filter(|name| !inputs.is_some_and(|inputs| inputs.contains_key(*name)))
+        .map(String::as_str)
+        .collect();
+    if !missing.is_empty() {
+        return Some(format!("these inputs are missing: {}", missing.join(", ")));
+    }
+    prepared.refused.get(&id).cloned()
+}
+
+fn repeated(prepared: &Prepared, hash: &[u8], response: &str) -> Result<Enqueued> {
+    if hash != prepared.hash {
+        return Err(Error::Conflict(
+            "this idempotency key was used for another request; use a new key".into(),
+        ));
+    }
+    let mut answer: Enqueued = serde_json::from_str(response)
+        .map_err(|source| Error::internal("reading an answer", source))?;
+    answer.repeated = true;
+    Ok(answer)
+}
+
+fn check(request: &Enqueue, now: Micros) -> Result<()> {
+    let invalid = |text: &str| Err(Error::Invalid(text.to_owned()));
+    if request.targets.is_empty() {
+        return invalid("name at least one target");
+    }
+    if request.targets.len() > MAX_TARGETS {
+        return invalid("at most 10000 targets in one request; send several requests");
+    }
+    if !(-100..=100).contains(&request.priority) {
+        return invalid("priority is between -100 and 100");
+    }
+    if request.not_after.is_some_and(|end| end <= now) {
+        return invalid("not_after has passed already");
+    }
+    if let (Some(from), Some(end)) = (request.not_before, request.not_after) {
+        if from >= end {
+            return invalid("not_before must be earlier than not_after");
+        }
+    }
+    if let Some(key) = &request.idempotency_key {
+        if key.is_empty() || key.len() > 255 || key.chars().any(char::is_control) {
+            return invalid("an idempotency key has 1 to 255 bytes without control characters");
+        }
+    }
+    Ok(())
+}
+
+/// What makes two requests the same for an idempotency key.
+fn fingerprint(request: &Enqueue) -> Result<String> {
+    let command = match &request.command {
+        CommandBody::Raw(bytes) => bytes.clone(),
+        CommandBody::Dictionary(dictionary) => {
+            let mut bytes = Vec::new();
+            plist::Value::Dictionary(dictionary.clone())
+                .to_writer_xml(&mut bytes)
+                .map_err(|source| Error::internal("writing a command", source))?;
+            bytes
+        }
+    };
+    let targets: BTreeSet<_> = request.targets.iter().collect();
+    Ok(json!([
+        hex::encode(command),
+        targets,
+        request.priority,
+        request.not_before,
+        request.not_after,
+        request.after,
+        request.inputs,
+        request.push,
+        request.break_glass,
+    ])
+    .to_string())
+}

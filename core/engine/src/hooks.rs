@@ -1,0 +1,439 @@
+//! Where others have their say: the engine's hooks as Rust traits.
+//!
+//! Owns: the traits, the order in which hooks run, their budgets and what happens when one fails. A hook never
+//! sees a transaction and never writes: it returns decisions and effects, and the engine commits them. Without
+//! hooks nothing is paid: a command is judged only where a hook says that it wants to see its request type.
+//!
+//! Lifelines are never put before a hook: `CheckOut`, `TokenUpdate`, bootstrap tokens, certificate renewal, the engine's
+//! own declarative sync, and commands sent with break-glass. Hooks are told of them afterwards, by events.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde_json::Value;
+
+use crate::actor::ActorKind;
+use crate::clock::Micros;
+use crate::event::{Event, EventKind};
+use crate::ids::{DeviceId, EnrollmentId, TenantId};
+
+/// All hooks of one call share this much time.
+const CHAIN_BUDGET: Duration = Duration::from_millis(400);
+/// One call of an enrollment hook.
+const ENROLLMENT_BUDGET: Duration = Duration::from_millis(250);
+/// One call of a command hook.
+const COMMAND_BUDGET: Duration = Duration::from_millis(100);
+/// One call of an observer.
+pub(crate) const OBSERVER_BUDGET: Duration = Duration::from_secs(5);
+
+/// Why a hook gave no answer.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum HookError {
+    /// Trying again may help.
+    #[error("retryable: {0}")]
+    Retryable(String),
+    /// Trying again will not help.
+    #[error("{0}")]
+    Permanent(String),
+    /// It took longer than its budget.
+    #[error("it took longer than its budget")]
+    Budget,
+}
+
+/// What a hook is told of a device: small, and frozen at `revision`.
+#[derive(Clone, Debug, Default)]
+pub struct DeviceSnapshot {
+    /// The tenant.
+    pub tenant: Option<TenantId>,
+    /// The device, unless it is only about to enroll.
+    pub device: Option<DeviceId>,
+    /// The channel that is concerned.
+    pub enrollment: Option<EnrollmentId>,
+    /// Empty for the device channel, else the user.
+    pub user_key: String,
+    /// UDID or EnrollmentID.
+    pub ident: String,
+    /// Serial number, where one may be known.
+    pub serial_number: Option<String>,
+    /// `ProductName`, such as `iPad13,18`.
+    pub product_name: Option<String>,
+    /// `OSVersion`.
+    pub os_version: Option<String>,
+    /// What is known besides, by name.
+    pub facts: Vec<(String, Value)>,
+    /// Raised with every change of the device or its facts.
+    pub revision: i64,
+}
+
+/// An enrollment that asks to be let in.
+#[derive(Clone, Debug)]
+pub struct EnrollmentRequest {
+    /// The device, as it describes itself.
+    pub device: DeviceSnapshot,
+    /// Whether the engine itself would put it into quarantine.
+    pub quarantine: bool,
+    /// The present time.
+    pub now: Micros,
+}
+
+/// What an enrollment hook says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EnrollmentDecision {
+    /// Let it in.
+    Allow,
+    /// Let it in, into quarantine, with a reason.
+    Hold(String),
+    /// Refuse it, with a reason.
+    Deny(String),
+}
+
+/// Decides about new enrollments. Never asked about a renewal. On error, time-out or absence: into quarantine.
+#[async_trait]
+pub trait EnrollmentHook: Send + Sync {
+    /// Who it is, for logs and events.
+    fn name(&self) -> &str;
+    /// Decides.
+    async fn decide(&self, request: &EnrollmentRequest) -> Result<EnrollmentDecision, HookError>;
+}
+
+/// A command as a hook sees it.
+#[derive(Clone, Debug)]
+pub struct CommandDraft {
+    /// `RequestType`.
+    pub request_type: String,
+    /// The `Command` dictionary.
+    pub command: plist::Dictionary,
+    /// What kind of actor sends it.
+    pub actor: ActorKind,
+}
+
+/// One change of a command's dictionary.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change {
+    /// Sets a key of the `Command` dictionary. `RequestType` cannot be set.
+    Set(String, plist::Value),
+    /// Removes a key.
+    Remove(String),
+}
+
+/// Changes commands as they are queued. On error, time-out or absence: its changes are left out.
+#[async_trait]
+pub trait CommandAmendHook: Send + Sync {
+    /// Who it is, for logs and events.
+    fn name(&self) -> &str;
+    /// Whether it wants to see commands of this type.
+    fn matches(&self, request_type: &str) -> bool;
+    /// Returns its changes; asked again with them applied it must return none.
+    async fn amend(&self, draft: &CommandDraft) -> Result<Vec<Change>, HookError>;
+}
+
+/// When a command is judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// While it is queued.
+    Enqueue,
+    /// Just before it is sent, the first time or again.
+    Delivery,
+}
+
+/// What a validating hook says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CommandVerdict {
+    /// Go on. True for this device as it is, until this time.
+    Allow {
+        /// After this time it must be asked again.
+        valid_until: Micros,
+    },
+    /// Do not, with a reason.
+    Veto(String),
+    /// Not before this time, with a reason.
+    Defer(Micros, String),
+}
+
+/// Judges commands, while they are queued and again at delivery. On error, time-out or absence: closed for
+/// destructive types sent by automation, else open.
+#[async_trait]
+pub trait CommandValidateHook: Send + Sync {
+    /// Who it is, for logs and events.
+    fn name(&self) -> &str;
+    /// Whether it wants to see commands of this type at this stage.
+    fn matches(&self, request_type: &str, stage: Stage) -> bool;
+    /// Judges one command for one device at `now`.
+    async fn validate(
+        &self,
+        stage: Stage,
+        now: Micros,
+        device: &DeviceSnapshot,
+        draft: &CommandDraft,
+    ) -> Result<CommandVerdict, HookError>;
+}
+
+/// What an observer asks the engine to do. Committed together with the observer's progress.
+#[derive(Clone, Debug)]
+pub struct KeyedEffect {
+    /// The effect is done once for this key, however often it is returned.
+    pub key: String,
+    /// What to do.
+    pub effect: Effect,
+}
+
+/// An effect.
+#[derive(Clone, Debug)]
+pub enum Effect {
+    /// Queue a command for a channel.
+    Enqueue {
+        /// The channel.
+        enrollment: EnrollmentId,
+        /// A `Command` dictionary with its `RequestType`.
+        command: plist::Dictionary,
+    },
+    /// Set a fact of a device, or of one of its users.
+    SetFact {
+        /// The device.
+        device: DeviceId,
+        /// Empty for the device itself.
+        user_key: String,
+        /// The fact's name.
+        name: String,
+        /// Its value.
+        value: Value,
+    },
+    /// Write an event.
+    Emit {
+        /// The device whose timeline it joins.
+        device: DeviceId,
+        /// Its topic.
+        topic: String,
+        /// Its content, without secrets.
+        body: Value,
+    },
+    /// Ring a channel.
+    Wake {
+        /// The channel.
+        enrollment: EnrollmentId,
+    },
+}
+
+/// Watches what happened: at least once, in order per device, after the commit. On error: again later.
+#[async_trait]
+pub trait EventObserver: Send + Sync {
+    /// Who it is; names its place in the outbox, so it must stay the same.
+    fn name(&self) -> &str;
+    /// The principal that stands as actor on its effects.
+    fn principal(&self) -> Option<crate::PrincipalId> {
+        None
+    }
+    /// Whether it wants to see events of this kind.
+    fn wants(&self, kind: EventKind) -> bool;
+    /// Handles some events of one device.
+    async fn on_events(&self, batch: &[Event]) -> Result<Vec<KeyedEffect>, HookError>;
+}
+
+/// Answers `GetToken`. Without one the answer is 400.
+#[async_trait]
+pub trait TokenHook: Send + Sync {
+    /// Who it is, for logs and events.
+    fn name(&self) -> &str;
+    /// Returns the `TokenData` of this `TokenServiceType`, or none to let the next hook answer.
+    async fn token(
+        &self,
+        device: &DeviceSnapshot,
+        service: &str,
+    ) -> Result<Option<Vec<u8>>, HookError>;
+}
+
+/// All hooks, in the order in which they run.
+#[derive(Clone, Default)]
+pub struct Hooks {
+    /// Decide about enrollments.
+    pub enrollment: Vec<Arc<dyn EnrollmentHook>>,
+    /// Change commands.
+    pub amend: Vec<Arc<dyn CommandAmendHook>>,
+    /// Judge commands.
+    pub validate: Vec<Arc<dyn CommandValidateHook>>,
+    /// Watch events.
+    pub observers: Vec<Arc<dyn EventObserver>>,
+    /// Answer `GetToken`.
+    pub tokens: Vec<Arc<dyn TokenHook>>,
+}
+
+impl std::fmt::Debug for Hooks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Hooks")
+            .field("enrollment", &self.enrollment.len())
+            .field("amend", &self.amend.len())
+            .field("validate", &self.validate.len())
+            .field("observers", &self.observers.len())
+            .field("tokens", &self.tokens.len())
+            .finish()
+    }
+}
+
+/// Commands that cannot be taken back once a device has run them.
+pub(crate) fn destructive(request_type: &str) -> bool {
+    matches!(
+        request_type,
+        "EraseDevice"
+            | "DeviceLock"
+            | "RestartDevice"
+            | "ShutDownDevice"
+            | "RemoveProfile"
+            | "ClearPasscode"
+    )
+}
+
+/// How long a verdict of "nobody objects" may be relied on when a hook could not be asked.
+const UNASKED_VALID: Micros = 60 * crate::clock::SECOND;
+
+impl Hooks {
+    pub(crate) fn decides_enrollment(&self) -> bool {
+        !self.enrollment.is_empty()
+    }
+
+    /// Whether a delivery hook wants to see commands of this type.
+    pub(crate) fn judges(&self, request_type: &str) -> bool {
+        self.validate
+            .iter()
+            .any(|hook| hook.matches(request_type, Stage::Delivery))
+    }
+
+    pub(crate) fn consumers(&self) -> Vec<String> {
+        self.observers
+            .iter()
+            .map(|hook| hook.name().to_owned())
+            .collect()
+    }
+
+    /// Asks every enrollment hook; the strictest answer holds.
+    pub(crate) async fn decide(&self, request: &EnrollmentRequest) -> EnrollmentDecision {
+        let mut decision = EnrollmentDecision::Allow;
+        let mut budget = Budget::new();
+        for hook in &self.enrollment {
+            let answer = budget
+                .run(ENROLLMENT_BUDGET, hook.decide(request))
+                .await
+                .unwrap_or_else(|error| {
+                    failed("enrollment", hook.name(), &error);
+                    EnrollmentDecision::Hold(format!("{} could not be asked", hook.name()))
+                });
+            match answer {
+                EnrollmentDecision::Deny(_) => return answer,
+                EnrollmentDecision::Hold(_) => decision = answer,
+                EnrollmentDecision::Allow => {}
+            }
+        }
+        decision
+    }
+
+    /// Lets every amending hook change the draft, one after the other. Returns who changed which key.
+    pub(crate) async fn amend(&self, draft: &mut CommandDraft) -> Vec<(String, String)> {
+        let mut changed = Vec::new();
+        let mut budget = Budget::new();
+        for hook in &self.amend {
+            if !hook.matches(&draft.request_type) {
+                continue;
+            }
+            match budget.run(COMMAND_BUDGET, hook.amend(draft)).await {
+                Ok(changes) => {
+                    for change in changes {
+                        let key = match &change {
+                            Change::Set(key, _) | Change::Remove(key) => key.clone(),
+                        };
+                        if key == "RequestType" {
+                            continue;
+                        }
+                        match change {
+                            Change::Set(key, value) => drop(draft.command.insert(key, value)),
+                            Change::Remove(key) => drop(draft.command.remove(&key)),
+                        }
+                        changed.push((hook.name().to_owned(), key));
+                    }
+                }
+                Err(error) => failed("command-amend", hook.name(), &error),
+            }
+        }
+        changed
+    }
+
+    /// Asks every validating hook; any veto holds, else the latest time to wait for, else the shortest validity.
+    pub(crate) async fn validate(
+        &self,
+        stage: Stage,
+        now: Micros,
+        device: &DeviceSnapshot,
+        draft: &CommandDraft,
+    ) -> CommandVerdict {
+        let mut until = now + 365 * crate::clock::DAY;
+        let mut wait: Option<(Micros, String)> = None;
+        let mut vetoes: Vec<String> = Vec::new();
+        let mut budget = Budget::new();
+        for hook in &self.validate {
+            if !hook.matches(&draft.request_type, stage) {
+                continue;
+            }
+            match budget
+                .run(COMMAND_BUDGET, hook.validate(stage, now, device, draft))
+                .await
+            {
+                Ok(CommandVerdict::Allow { valid_until }) => until = until.min(valid_until),
+                Ok(CommandVerdict::Veto(reason)) => {
+                    vetoes.push(format!("{}: {reason}", hook.name()))
+                }
+                Ok(CommandVerdict::Defer(at, reason)) => {
+                    if wait.as_ref().is_none_or(|(latest, _)| at > *latest) {
+                        wait = Some((at, format!("{}: {reason}", hook.name())));
+                    }
+                }
+                Err(error) => {
+                    failed("command-validate", hook.name(), &error);
+                    let automation = draft.actor != ActorKind::Person;
+                    if automation && destructive(&draft.request_type) {
+                        vetoes.push(format!("{} could not be asked", hook.name()));
+                    } else {
+                        until = until.min(now + UNASKED_VALID);
+                    }
+                }
+            }
+        }
+        if !vetoes.is_empty() {
+            return CommandVerdict::Veto(vetoes.join("; "));
+        }
+        match wait {
+            Some((at, reason)) if at > now => CommandVerdict::Defer(at, reason),
+            _ => CommandVerdict::Allow { valid_until: until },
+        }
+    }
+}
+
+/// What is left of the time for a chain of hooks.
+struct Budget {
+    left: Duration,
+}
+
+impl Budget {
+    fn new() -> Self {
+        Self { left: CHAIN_BUDGET }
+    }
+
+    async fn run<T>(
+        &mut self,
+        own: Duration,
+        call: impl Future<Output = Result<T, HookError>>,
+    ) -> Result<T, HookError> {
+        let limit = own.min(self.left);
+        if limit.is_zero() {
+            return Err(HookError::Budget);
+        }
+        let begin = tokio::time::Instant::now();
+        let result = tokio::time::timeout(limit, call).await;
+        self.left = self.left.saturating_sub(begin.elapsed());
+        result.unwrap_or(Err(HookError::Budget))
+    }
+}
+
+fn failed(hook: &'static str, name: &str, error: &HookError) {
+    metrics::counter!("pomona_hook_failures_total", "hook" => hook).increment(1);
+    tracing::warn!(hook, hook.name = name, error = %error, "a hook gave no answer; its failure policy holds");
+}

@@ -1,0 +1,555 @@
+//! Answers SCEP messages.
+//!
+//! Owns: the way from a message to its answer: read, open, ask the rules, and issue in one transaction. Facts are gathered
+//! twice: once without a lock, so that a guess costs no write; and once more under the locks, so that the same request
+//! twice at once issues one certificate and a link is never used more often than it may. Never decides by itself: `scep`
+//! and `request` have the rules. The one caller is `http/scep`.
+
+use std::time::Duration;
+
+use moka::sync::Cache;
+use pomona_cms::scep::{
+    FailInfo, MessageType, PkiMessage, ReplyTo, ScepParseError, ScepPolicy, open_request,
+    parse_pki_message, reply_failure, reply_success, signer_matches_request,
+};
+use pomona_cms::{Certificate, CertificationRequest, key, x509};
+
+use super::authority::Issuing;
+use super::request::{self, Asked};
+use super::scep::{self, Ask, Challenge, Fail, Grant, Question, Refusal, Signer, Spent, Verdict};
+use super::{Issuer, challenge};
+use crate::actor::{Actor, Cause};
+use crate::clock::{DAY, Micros, SECOND};
+use crate::error::{Error, Result};
+use crate::event::{EventKind, NewEvent};
+use crate::ids::{CertificateId, DeviceId, EnrollmentId, GrantId, TenantId};
+use crate::store::events;
+use crate::store::identity::{self as rows, CertificateRow, GrantRow};
+use crate::store::sql::Tx;
+
+/// A first request is signed with a certificate that the device made for the moment; one that claims to be good for
+/// longer than this is not meant that way.
+const LONGEST_SIGNER_LIFE: Micros = 30 * 366 * DAY;
+
+/// What a SCEP message gets.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    /// A SCEP message.
+    Message {
+        /// The message.
+        der: Vec<u8>,
+        /// It says no.
+        refused: bool,
+    },
+    /// What came is no SCEP message.
+    Malformed,
+    /// What came is too large.
+    TooLarge,
+}
+
+/// Nonces of the last hour, and who used them. Each node remembers its own: a repeated message has no effect but to be
+/// answered again, so this only catches what no honest client does.
+#[derive(Debug)]
+pub(super) struct Nonces(Cache<(TenantId, [u8; 16]), [u8; 32]>);
+
+impl Default for Nonces {
+    fn default() -> Self {
+        Self(
+            Cache::builder()
+                .max_capacity(100_000)
+                .time_to_live(Duration::from_secs(3_600))
+                .build(),
+        )
+    }
+}
+
+impl Nonces {
+    /// Whether the nonce was used in another transaction or by another key.
+    fn taken(&self, tenant: TenantId, message: &PkiMessage) -> bool {
+        let mut who = key::sha256(message.signer.public_key_der()).to_vec();
+        who.extend_from_slice(message.transaction_id.as_bytes());
+        let who = key::sha256(&who);
+        self.0.get_with((tenant, message.sender_nonce), || who) != who
+    }
+}
+
+/// A message that was read, and opened where there is something to open.
+struct Asking<'a> {
+    tenant: TenantId,
+    ask: Ask,
+    message: &'a PkiMessage,
+    request: Option<(&'a CertificationRequest, Asked)>,
+    /// The key that the certificate is for; of a poll, that of the signer.
+    key_hash: [u8; 32],
+    challenge_hash: Option<[u8; 32]>,
+    now: Micros,
+}
+
+/// What the rules say, and the rows that they said it about.
+struct Gathered {
+    verdict: Verdict,
+    grant: Option<GrantRow>,
+    issued: Option<CertificateRow>,
+    device: Option<DeviceId>,
+}
+
+impl Issuer {
+    /// Answers a SCEP message of at most 64 KiB.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] for a tenant without an authority, [`Error::Unavailable`] when the database does not answer.
+    pub(crate) async fn answer(&self, tenant: TenantId, bytes: &[u8]) -> Result<Answer> {
+        let issuing = self.issuing(tenant).await?;
+        let policy = if self.options().legacy_scep {
+            ScepPolicy::compatible()
+        } else {
+            ScepPolicy::strict()
+        };
+        let message = match parse_pki_message(bytes, &policy) {
+            Ok(message) => message,
+            Err(ScepParseError::Malformed(_) | ScepParseError::NoTransactionId) => {
+                return Ok(Answer::Malformed);
+            }
+            Err(ScepParseError::TooLarge) => return Ok(Answer::TooLarge),
+            Err(ScepParseError::Refused { reason, reply_to }) => {
+                let word = reason.code();
+                return self.refuse(tenant, &issuing, &reply_to, reason.fail_info(), word);
+            }
+        };
+        let refuse = |fail, word| self.refuse(tenant, &issuing, &message.reply_to, fail, word);
+        let refuse_for = |refusal: Refusal| refuse(fail_info(refusal.fail), refusal.reason);
+
+        let ask = ask(message.message_type);
+        if let Some(refusal) = scep::settled_by_type(ask) {
+            return refuse_for(refusal);
+        }
+        if self.0.nonces.taken(tenant, &message) {
+            return refuse(FailInfo::BadRequest, "nonce_replayed");
+        }
+        let request = match ask {
+            Ask::Poll => None,
+            _ => match open_request(&message, issuing.certificate(), issuing.key(), &policy) {
+                Ok(request) => Some(request),
+                Err(error) => return refuse(error.fail_info(), error.code()),
+            },
+        };
+        let asked = match &request {
+            Some(request) => match request::judge(request) {
+                Ok(asked) => Some((request, asked)),
+                Err(refusal) => return refuse_for(refusal),
+            },
+            None => None,
+        };
+        let keys = self.store().keys(tenant).await?;
+        let asking = Asking {
+            tenant,
+            ask,
+            message: &message,
+            key_hash: match &request {
+                Some(request) => request.public_key_fingerprint(),
+                None => key::sha256(message.signer.public_key_der()),
+            },
+            challenge_hash: request
+                .as_ref()
+                .and_then(CertificationRequest::challenge_password)
+                .map(|text| challenge::hash(&keys, text.expose())),
+            request: asked,
+            now: self.store().clock().now(),
+        };
+        match self.decide(&issuing, &asking).await? {
+            Ok(certificate) => {
+                let ca = issuing.as_issuer();
+                let reply = reply_success(&message, &certificate, &[], &ca, self.nonce())
+                    .map_err(|error| Error::internal("answering a SCEP message", error))?;
+                Ok(Answer::Message {
+                    der: reply.der,
+                    refused: false,
+                })
+            }
+            Err(refusal) => refuse_for(refusal),
+        }
+    }
+
+    fn refuse(
+        &self,
+        tenant: TenantId,
+        issuing: &Issuing,
+        to: &ReplyTo,
+        fail: FailInfo,
+        word: &'static str,
+    ) -> Result<Answer> {
+        tracing::info!(tenant.id = %tenant, scep.reason = word, "a SCEP message was refused");
+        metrics::counter!("pomona_scep_refused_total", "reason" => word).increment(1);
+        let reply = reply_failure(to, fail, &issuing.as_issuer(), self.nonce())
+            .map_err(|error| Error::internal("answering a SCEP message", error))?;
+        Ok(Answer::Message {
+            der: reply.der,
+            refused: true,
+        })
+    }
+
+    fn nonce(&self) -> [u8; 16] {
+        let mut nonce = [0u8; 16];
+        self.store().random().fill(&mut nonce);
+        nonce
+    }
+
+    /// Decides, and issues if that is the decision.
+    async fn decide(
+        &self,
+        issuing: &Issuing,
+        asking: &Asking<'_>,
+    ) -> Result<std::result::Result<Certificate, Refusal>> {
+        let mut tx = self.store().begin_read().await?;
+        let first = self.gather(&mut tx, asking, false).await?;
+        tx.rollback().await?;
+        match first.verdict {
+            Verdict::Refuse(refusal) => return Ok(Err(refusal)),
+            Verdict::Again => return again(first.issued),
+            Verdict::Issue | Verdict::IssueUnasked(_) => {}
+        }
+        // From here on under locks: the device first, then the grant.
+        let mut tx = self.store().begin().await?;
+        let mut heads = events::lock_heads(&mut tx, first.device).await?;
+        let gathered = self.gather(&mut tx, asking, true).await?;
+        let grant = match (gathered.verdict, gathered.grant) {
+            (Verdict::Refuse(refusal), _) => return Ok(Err(refusal)),
+            (Verdict::Again, _) => return again(gathered.issued),
+            (Verdict::Issue, Some(grant)) => {
+                if let Some(link) = grant.link
+                    && !rows::use_link(&mut tx, asking.tenant, link, asking.now).await?
+                {
+                    return Ok(Err(Refusal::bad_request("link_used_up")));
+                }
+                let transaction = &asking.message.transaction_id;
+                if !rows::spend_grant(&mut tx, grant.id, asking.key_hash, transaction, asking.now)
+                    .await?
+                {
+                    return Ok(Err(Refusal::bad_request("challenge_spent")));
+                }
+                grant
+            }
+            (Verdict::IssueUnasked(enrollment), _) => {
+                let grant = self.unasked(asking, enrollment, &mut tx).await?;
+                rows::insert_grant(&mut tx, &grant).await?;
+                grant
+            }
+            (Verdict::Issue, None) => {
+                return Err(Error::internal(
+                    "issuing a certificate",
+                    "there is no grant",
+                ));
+            }
+        };
+        let (row, certificate) = self.issue(issuing, asking, &grant)?;
+        rows::insert_certificate(&mut tx, &row).await?;
+        let written = match gathered.device.filter(|device| heads.contains_key(device)) {
+            Some(device) => {
+                let event = issued_event(asking.tenant, device, grant.enrollment, &row);
+                let consumers = &self.options().consumers;
+                events::append_locked(&mut tx, asking.now, &mut heads, vec![event], consumers)
+                    .await?
+            }
+            None => Vec::new(),
+        };
+        tx.commit().await?;
+        if !written.is_empty() {
+            (self.options().announce)(written);
+        }
+        metrics::counter!("pomona_scep_issued_total").increment(1);
+        tracing::info!(
+            tenant.id = %asking.tenant,
+            grant.id = %grant.id,
+            certificate.id = %row.id,
+            "a certificate was issued"
+        );
+        Ok(Ok(certificate))
+    }
+
+    /// Gathers the facts about a message and asks the rules.
+    async fn gather(&self, tx: &mut Tx, asking: &Asking<'_>, lock: bool) -> Result<Gathered> {
+        let transaction = &asking.message.transaction_id;
+        let same_transaction = rows::grants_of_transaction(tx, asking.tenant, transaction).await?;
+        let ours = |grant: &GrantRow| grant.key_hash.as_deref() == Some(&asking.key_hash[..]);
+        let Some((request, asked)) = &asking.request else {
+            let grant = same_transaction.into_iter().find(ours);
+            let (facts, issued) = facts(tx, asking, grant.as_ref()).await?;
+            return Ok(Gathered {
+                verdict: scep::poll(facts),
+                grant,
+                issued,
+                device: None,
+            });
+        };
+        let transaction_taken = same_transaction.iter().any(|grant| !ours(grant));
+
+        let (signer, signer_grant) = match asking.ask {
+            Ask::Renew => self.signer(tx, asking).await?,
+            _ if signer_matches_request(asking.message, request) => {
+                let signer = &asking.message.signer;
+                let life = signer.not_after().saturating_sub(signer.not_before());
+                if life > LONGEST_SIGNER_LIFE / SECOND {
+                    return Ok(Gathered::refused("signer_lifetime"));
+                }
+                (Signer::Requester, None)
+            }
+            _ => (Signer::Stranger, None),
+        };
+        let grant = match (asking.challenge_hash, signer) {
+            (Some(hash), _) => rows::grant_by_challenge(tx, asking.tenant, hash, lock).await?,
+            (None, Signer::Active { enrollment, .. }) => {
+                self.begun(tx, asking, enrollment, ours).await?
+            }
+            (None, _) => None,
+        };
+        let (facts, issued) = facts(tx, asking, grant.as_ref()).await?;
+        let challenge = match (asking.challenge_hash, facts) {
+            (None, _) => Challenge::Absent,
+            (Some(_), None) => Challenge::Unknown,
+            (Some(_), Some(grant)) => Challenge::Of(grant),
+        };
+        let fits = |id: GrantId| {
+            grant.as_ref().map(|grant| grant.id) == Some(id) || signer_grant == Some(id)
+        };
+        let verdict = scep::judge(Question {
+            ask: asking.ask,
+            signer,
+            challenge,
+            begun: facts.filter(|_| asking.challenge_hash.is_none()),
+            subject_fits: fits(asked.grant) && asked.alternative.is_none_or(fits),
+            transaction_taken,
+        });
+        let enrollment = match verdict {
+            Verdict::IssueUnasked(enrollment) => Some(enrollment),
+            _ => grant.as_ref().and_then(|grant| grant.enrollment),
+        };
+        let device = match enrollment {
+            Some(enrollment) => rows::renewed(tx, enrollment).await?.map(|row| row.device),
+            None => None,
+        };
+        Ok(Gathered {
+            verdict,
+            grant,
+            issued,
+            device,
+        })
+    }
+
+    /// Who signed a `RenewalReq`, and the grant of the signer's certificate.
+    async fn signer(&self, tx: &mut Tx, asking: &Asking<'_>) -> Result<(Signer, Option<GrantId>)> {
+        let fingerprint = asking.message.signer.fingerprint();
+        let Some(row) = rows::certificate_by_fingerprint(tx, asking.tenant, fingerprint).await?
+        else {
+            return Ok((Signer::Stranger, None));
+        };
+        let in_time = row.not_before <= asking.now && asking.now < row.not_after;
+        let revoked = self.0.journal.contains(asking.tenant, &fingerprint);
+        let (true, true, false, Some(enrollment)) =
+            (row.state == 2, in_time, revoked, row.enrollment)
+        else {
+            return Ok((Signer::Inactive, None));
+        };
+        let enabled = rows::renewed(tx, enrollment)
+            .await?
+            .is_some_and(|found| found.state == 2 && found.channel == 0);
+        if !enabled {
+            return Ok((Signer::Inactive, None));
+        }
+        let due = scep::renewal_due(row.not_before, row.not_after, asking.now);
+        Ok((Signer::Active { enrollment, due }, Some(row.grant)))
+    }
+
+    /// The renewal that a `RenewalReq` without challenge is about: one that this key was given a certificate under, else
+    /// the newest that is open and unspent.
+    async fn begun(
+        &self,
+        tx: &mut Tx,
+        asking: &Asking<'_>,
+        enrollment: EnrollmentId,
+        ours: impl Fn(&GrantRow) -> bool,
+    ) -> Result<Option<GrantRow>> {
+        let open: Vec<GrantRow> = rows::renewal_grants(tx, enrollment)
+            .await?
+            .into_iter()
+            .filter(|grant| is_open(grant, asking.now))
+            .collect();
+        let spent = open.iter().find(|grant| ours(grant)).cloned();
+        Ok(spent.or_else(|| open.into_iter().find(|grant| grant.issued_at.is_none())))
+    }
+
+    /// The grant of a renewal that nobody began but that is due.
+    async fn unasked(
+        &self,
+        asking: &Asking<'_>,
+        enrollment: EnrollmentId,
+        tx: &mut Tx,
+    ) -> Result<GrantRow> {
+        let renewed = rows::renewed(tx, enrollment)
+            .await?
+            .ok_or_else(|| Error::internal("issuing a certificate", "there is no enrollment"))?;
+        Ok(GrantRow {
+            id: GrantId(self.store().random().uuid(asking.now)),
+            tenant: asking.tenant,
+            kind: "renewal".into(),
+            link: None,
+            ca: None,
+            device_ident: Some(renewed.ident),
+            device_serial: renewed.serial,
+            enrollment: Some(enrollment),
+            challenge_hash: None,
+            key_hash: Some(asking.key_hash.to_vec()),
+            transaction_id: Some(asking.message.transaction_id.clone()),
+            created_at: asking.now,
+            expires_at: asking.now + super::link::CHALLENGE_LIFE,
+            issued_at: Some(asking.now),
+            consumed_at: None,
+            ended_at: None,
+        })
+    }
+
+    /// Signs the certificate and makes its row.
+    fn issue(
+        &self,
+        issuing: &Issuing,
+        asking: &Asking<'_>,
+        grant: &GrantRow,
+    ) -> Result<(CertificateRow, Certificate)> {
+        let Some((request, _)) = &asking.request else {
+            return Err(Error::internal(
+                "issuing a certificate",
+                "there is no request",
+            ));
+        };
+        let random = self.store().random().as_ref();
+        let issued = issuing.issue(
+            random,
+            request.subject(),
+            request.public_key_der(),
+            grant.id,
+            asking.now,
+            self.options().certificate_life,
+        )?;
+        let row = CertificateRow {
+            id: CertificateId(random.uuid(asking.now)),
+            tenant: asking.tenant,
+            fingerprint: issued.certificate.fingerprint().to_vec(),
+            grant: grant.id,
+            // Bound to its device and enrollment by the Authenticate that it is shown with.
+            device: None,
+            enrollment: None,
+            state: 0,
+            subject: issued.certificate.subject().to_string(),
+            not_before: issued.not_before,
+            not_after: issued.not_after,
+            der: issued.certificate.der().to_vec(),
+            created_at: asking.now,
+        };
+        Ok((row, issued.certificate))
+    }
+}
+
+impl Gathered {
+    fn refused(reason: &'static str) -> Self {
+        Self {
+            verdict: Verdict::Refuse(Refusal::bad_request(reason)),
+            grant: None,
+            issued: None,
+            device: None,
+        }
+    }
+}
+
+impl Issuing {
+    fn as_issuer(&self) -> x509::Issuer<'_> {
+        x509::Issuer {
+            certificate: self.certificate(),
+            key: self.key(),
+        }
+    }
+}
+
+/// A grant as the rules see it, and the certificate that it was spent for.
+async fn facts(
+    tx: &mut Tx,
+    asking: &Asking<'_>,
+    grant: Option<&GrantRow>,
+) -> Result<(Option<Grant>, Option<CertificateRow>)> {
+    let Some(grant) = grant else {
+        return Ok((None, None));
+    };
+    let link_open = match grant.link {
+        Some(link) => rows::link_by_id(tx, asking.tenant, link)
+            .await?
+            .is_some_and(|link| link.revoked_at.is_none()),
+        None => grant.kind == "renewal",
+    };
+    let issued = match grant.issued_at {
+        Some(_) => rows::certificate_of_grant(tx, grant.id).await?,
+        None => None,
+    };
+    let spent = grant.issued_at.map(|_| Spent {
+        same_key: grant.key_hash.as_deref() == Some(&asking.key_hash[..]),
+        // A spent grant without its certificate gives nothing again.
+        revoked: issued.as_ref().is_none_or(|row| row.state == 4),
+    });
+    let facts = Grant {
+        renews: grant.enrollment.filter(|_| grant.kind == "renewal"),
+        open: link_open && is_open(grant, asking.now),
+        spent,
+    };
+    Ok((Some(facts), issued))
+}
+
+fn is_open(grant: &GrantRow, now: Micros) -> bool {
+    grant.ended_at.is_none() && grant.expires_at > now
+}
+
+fn again(issued: Option<CertificateRow>) -> Result<std::result::Result<Certificate, Refusal>> {
+    let row = issued
+        .ok_or_else(|| Error::internal("answering a SCEP message", "there is no certificate"))?;
+    Certificate::from_der(&row.der)
+        .map(Ok)
+        .map_err(|error| Error::internal("reading a certificate", error))
+}
+
+fn issued_event(
+    tenant: TenantId,
+    device: DeviceId,
+    enrollment: Option<EnrollmentId>,
+    row: &CertificateRow,
+) -> NewEvent {
+    NewEvent {
+        tenant,
+        device,
+        enrollment,
+        kind: EventKind::CertificateIssued,
+        command: None,
+        actor: Actor::device(device),
+        cause: Cause::default(),
+        body: serde_json::json!({
+            "certificate_id": row.id,
+            "fingerprint": hex::encode(&row.fingerprint),
+            "not_after": crate::admin::Instant(row.not_after),
+        }),
+    }
+}
+
+fn ask(kind: MessageType) -> Ask {
+    match kind {
+        MessageType::PkcsReq => Ask::Enroll,
+        MessageType::RenewalReq => Ask::Renew,
+        MessageType::CertPoll => Ask::Poll,
+        MessageType::GetCert => Ask::Certificate,
+        MessageType::GetCrl => Ask::RevocationList,
+        MessageType::CertRep | MessageType::UpdateReq | MessageType::Other(_) => Ask::Other,
+    }
+}
+
+fn fail_info(fail: Fail) -> FailInfo {
+    match fail {
+        Fail::BadAlg => FailInfo::BadAlg,
+        Fail::BadMessageCheck => FailInfo::BadMessageCheck,
+        Fail::BadRequest => FailInfo::BadRequest,
+        Fail::BadCertId => FailInfo::BadCertId,
+    }
+}

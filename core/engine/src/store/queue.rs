@@ -1,0 +1,366 @@
+//! Enqueueing, cancelling and expiring: the queue as administrators and hooks reach it.
+//!
+//! Owns: the rows of `command`, `command_body` and `idempotency`, and the entry of deliveries into the open queue.
+//! Everything runs under the locks of the device head rows concerned, taken in order.
+
+use std::collections::{BTreeMap, HashMap};
+
+use uuid::Uuid;
+
+use super::hot::{self, Delivery};
+use super::sql::{Column, Tx, args};
+use crate::actor::{Actor, ActorKind};
+use crate::clock::Micros;
+use crate::enrollment::EnrollmentState;
+use crate::error::Result;
+use crate::ids::{CommandId, DeviceId, EnrollmentId, TenantId};
+
+/// A channel that a command is meant for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Target {
+    pub(crate) enrollment: EnrollmentId,
+    pub(crate) device: DeviceId,
+    pub(crate) state: EnrollmentState,
+}
+
+/// Finds the targets of a tenant; what is not the tenant's is absent.
+pub(crate) async fn targets(
+    tx: &mut Tx,
+    tenant: TenantId,
+    wanted: &[EnrollmentId],
+) -> Result<HashMap<EnrollmentId, Target>> {
+    let rows = tx
+        .query_over(
+            vec![("id", Column::Uuid(wanted.iter().map(|id| id.0).collect()))],
+            "SELECT e.id, e.device_id, e.state FROM i JOIN enrollment e ON e.id = i.id WHERE e.tenant_id = ?",
+            args![tenant],
+        )
+        .await?;
+    let mut out = HashMap::new();
+    for row in rows {
+        let target = Target {
+            enrollment: EnrollmentId(row.uuid(0)?),
+            device: DeviceId(row.uuid(1)?),
+            state: EnrollmentState::from_code(row.int(2)?),
+        };
+        out.insert(target.enrollment, target);
+    }
+    Ok(out)
+}
+
+/// Keeps a body once; a body that is there already stays.
+pub(crate) async fn keep_body(
+    tx: &mut Tx,
+    now: Micros,
+    tenant: TenantId,
+    hash: &[u8],
+    sealed: Vec<u8>,
+    size_bytes: usize,
+) -> Result<()> {
+    tx.execute(
+        "INSERT INTO command_body (tenant_id, hash, sealed, size_bytes, created_at) VALUES (?, ?, ?, ?, ?)
+         ON CONFLICT DO NOTHING",
+        args![tenant, hash, sealed, i64::try_from(size_bytes).unwrap_or(i64::MAX), now],
+    )
+    .await?;
+    Ok(())
+}
+
+/// A command as it is written.
+#[derive(Clone, Debug)]
+pub(crate) struct NewCommand {
+    pub(crate) id: CommandId,
+    pub(crate) tenant: TenantId,
+    pub(crate) command_uuid: String,
+    pub(crate) request_type: String,
+    pub(crate) body_hash: Vec<u8>,
+    pub(crate) priority: i64,
+    pub(crate) not_before: Micros,
+    pub(crate) not_after: Option<Micros>,
+    pub(crate) after: Option<CommandId>,
+    pub(crate) actor: Actor,
+    pub(crate) cause: String,
+    pub(crate) correlation: Uuid,
+    pub(crate) depth: u32,
+    pub(crate) break_glass: bool,
+}
+
+/// Writes the command's row.
+pub(crate) async fn insert_command(
+    tx: &mut Tx,
+    now: Micros,
+    new: &NewCommand,
+    targets: usize,
+) -> Result<()> {
+    tx.execute(
+        "INSERT INTO command (id, tenant_id, command_uuid, request_type, body_hash, priority, not_before, not_after,
+            after_command_id, actor_kind, actor_id, cause, correlation_id, depth, break_glass, targets, created_at)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        args![
+            new.id,
+            new.tenant,
+            new.command_uuid.as_str(),
+            new.request_type.as_str(),
+            new.body_hash.clone(),
+            new.priority,
+            new.not_before,
+            new.not_after,
+            new.after,
+            new.actor.kind.as_str(),
+            new.actor.id,
+            new.cause.as_str(),
+            new.correlation,
+            new.depth,
+            i64::from(new.break_glass),
+            i64::try_from(targets).unwrap_or(i64::MAX),
+            now
+        ],
+    )
+    .await?;
+    Ok(())
+}
+
+/// One delivery to write: the channel, its number, its sealed inputs and its own earliest time, if a hook set one.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    pub(crate) target: Target,
+    pub(crate) seq: i64,
+    pub(crate) inputs_sealed: Option<Vec<u8>>,
+    pub(crate) not_before: Micros,
+}
+
+/// Takes the next number of each channel.
+pub(crate) async fn take_numbers(
+    tx: &mut Tx,
+    enrollments: &[EnrollmentId],
+) -> Result<HashMap<EnrollmentId, i64>> {
+    let ids: Vec<Uuid> = enrollments.iter().map(|id| id.0).collect();
+    let rows = tx
+        .query_over(
+            vec![("id", Column::Uuid(ids))],
+            "UPDATE channel SET next_seq = next_seq + 1 FROM i WHERE channel.enrollment_id = i.id
+             RETURNING enrollment_id, next_seq - 1",
+            args![],
+        )
+        .await?;
+    let mut out = HashMap::new();
+    for row in rows {
+        out.insert(EnrollmentId(row.uuid(0)?), row.int(1)?);
+    }
+    Ok(out)
+}
+
+/// Writes deliveries into the open queue.
+pub(crate) async fn insert_deliveries(
+    tx: &mut Tx,
+    now: Micros,
+    command: &NewCommand,
+    entries: &[Entry],
+) -> Result<()> {
+    let rows = vec![
+        (
+            "enrollment_id",
+            Column::Uuid(entries.iter().map(|e| e.target.enrollment.0).collect()),
+        ),
+        (
+            "device_id",
+            Column::Uuid(entries.iter().map(|e| e.target.device.0).collect()),
+        ),
+        ("seq", Column::Int(entries.iter().map(|e| e.seq).collect())),
+        (
+            "inputs_sealed",
+            Column::OptBytes(entries.iter().map(|e| e.inputs_sealed.clone()).collect()),
+        ),
+        (
+            "not_before",
+            Column::Int(entries.iter().map(|e| e.not_before).collect()),
+        ),
+    ];
+    tx.execute_over(
+        rows,
+        "INSERT INTO delivery (enrollment_id, seq, tenant_id, device_id, command_id, command_uuid, request_type,
+            body_hash, priority, not_before, not_after, after_command_id, state, sends, notnow_count, notnow_poll,
+            inputs_sealed, created_at)
+         SELECT i.enrollment_id, i.seq, ?, i.device_id, ?, ?, ?, ?, ?, i.not_before, ?, ?, 0, 0, 0, 0,
+            i.inputs_sealed, ? FROM i",
+        args![
+            command.tenant,
+            command.id,
+            command.command_uuid.as_str(),
+            command.request_type.as_str(),
+            command.body_hash.clone(),
+            command.priority,
+            command.not_after,
+            command.after,
+            now
+        ],
+    )
+    .await?;
+    Ok(())
+}
+
+/// Which of these channels have, or had, a command of this UUID.
+pub(crate) async fn already_named(
+    tx: &mut Tx,
+    enrollments: &[EnrollmentId],
+    command_uuid: &str,
+) -> Result<Vec<EnrollmentId>> {
+    let ids: Vec<Uuid> = enrollments.iter().map(|id| id.0).collect();
+    let mut out = Vec::new();
+    for table in ["delivery", "delivery_history"] {
+        let sql = format!(
+            "SELECT i.id FROM i JOIN {table} d ON d.enrollment_id = i.id AND d.command_uuid = ?"
+        );
+        let rows = tx
+            .query_over(
+                vec![("id", Column::Uuid(ids.clone()))],
+                &sql,
+                args![command_uuid],
+            )
+            .await?;
+        for row in rows {
+            out.push(EnrollmentId(row.uuid(0)?));
+        }
+    }
+    Ok(out)
+}
+
+/// What an idempotency key was used for.
+pub(crate) async fn idempotent(
+    tx: &mut Tx,
+    tenant: TenantId,
+    key: &str,
+) -> Result<Option<(Vec<u8>, String)>> {
+    match tx
+        .query_one(
+            "SELECT request_hash, response FROM idempotency WHERE tenant_id = ? AND idempotency_key = ?",
+            args![tenant, key],
+        )
+        .await?
+    {
+        Some(row) => Ok(Some((row.bytes(0)?, row.text(1)?))),
+        None => Ok(None),
+    }
+}
+
+/// Remembers what an idempotency key was used for (Q12).
+pub(crate) async fn remember(
+    tx: &mut Tx,
+    now: Micros,
+    tenant: TenantId,
+    key: &str,
+    request_hash: &[u8],
+    response: &str,
+) -> Result<()> {
+    tx.execute(
+        "INSERT INTO idempotency (tenant_id, idempotency_key, request_hash, response, created_at)
+         VALUES (?, ?, ?, ?, ?)",
+        args![tenant, key, request_hash, response, now],
+    )
+    .await?;
+    Ok(())
+}
+
+/// The open deliveries of a command, with their channels, for cancelling.
+pub(crate) async fn open_of_command(
+    tx: &mut Tx,
+    tenant: TenantId,
+    command: CommandId,
+) -> Result<Vec<(DeviceId, EnrollmentId, i64)>> {
+    let rows = tx
+        .query(
+            "SELECT device_id, enrollment_id, seq FROM delivery WHERE command_id = ? AND tenant_id = ?",
+            args![command, tenant],
+        )
+        .await?;
+    rows.iter()
+        .map(|row| {
+            Ok((
+                DeviceId(row.uuid(0)?),
+                EnrollmentId(row.uuid(1)?),
+                row.int(2)?,
+            ))
+        })
+        .collect()
+}
+
+/// One open delivery of a channel, whole.
+pub(crate) async fn one_open(
+    tx: &mut Tx,
+    enrollment: EnrollmentId,
+    seq: i64,
+) -> Result<Option<Delivery>> {
+    Ok(hot::open_of(tx, enrollment)
+        .await?
+        .into_iter()
+        .find(|delivery| delivery.open.seq == seq))
+}
+
+/// Nothing is outstanding on this channel any more, if it was `seq`.
+pub(crate) async fn forget_sent(tx: &mut Tx, enrollment: EnrollmentId, seq: i64) -> Result<()> {
+    tx.execute(
+        "UPDATE channel SET sent_seq = 0 WHERE enrollment_id = ? AND sent_seq = ?",
+        args![enrollment, seq],
+    )
+    .await?;
+    Ok(())
+}
+
+/// Whether the tenant has this command.
+pub(crate) async fn command_exists(
+    tx: &mut Tx,
+    tenant: TenantId,
+    command: CommandId,
+) -> Result<bool> {
+    Ok(tx
+        .query_one(
+            "SELECT id FROM command WHERE id = ? AND tenant_id = ?",
+            args![command, tenant],
+        )
+        .await?
+        .is_some())
+}
+
+/// Who sent a command, and whether it was sent with break-glass.
+pub(crate) async fn origin(tx: &mut Tx, command: CommandId) -> Result<(ActorKind, bool)> {
+    let row = tx
+        .query_one(
+            "SELECT actor_kind, break_glass FROM command WHERE id = ?",
+            args![command],
+        )
+        .await?;
+    let Some(row) = row else {
+        return Ok((ActorKind::System, false));
+    };
+    let kind = match row.text(0)?.as_str() {
+        "person" => ActorKind::Person,
+        "plugin" => ActorKind::Plugin,
+        "device" => ActorKind::Device,
+        _ => ActorKind::System,
+    };
+    Ok((kind, row.int(1)? == 1))
+}
+
+/// Deliveries whose time has passed, by device, at most `limit`.
+pub(crate) async fn expired(
+    tx: &mut Tx,
+    now: Micros,
+    limit: i64,
+) -> Result<BTreeMap<DeviceId, Vec<(TenantId, EnrollmentId, i64)>>> {
+    let rows = tx
+        .query(
+            "SELECT device_id, tenant_id, enrollment_id, seq FROM delivery
+             WHERE not_after IS NOT NULL AND not_after <= ? ORDER BY not_after LIMIT ?",
+            args![now, limit],
+        )
+        .await?;
+    let mut out: BTreeMap<DeviceId, Vec<_>> = BTreeMap::new();
+    for row in rows {
+        out.entry(DeviceId(row.uuid(0)?)).or_default().push((
+            TenantId(row.uuid(1)?),
+            EnrollmentId(row.uuid(2)?),
+            row.int(3)?,
+        ));
+    }
+    Ok(out)
+}

@@ -1,0 +1,53 @@
+//! Reads what hooks are told of a device.
+//!
+//! Owns: one read of a device, its channel and its facts, taken at one revision.
+
+use super::sql::{Tx, args};
+use crate::error::{Error, Result};
+use crate::hooks::DeviceSnapshot;
+use crate::ids::{DeviceId, EnrollmentId, TenantId};
+
+/// Facts that a snapshot carries at most.
+const MAX_FACTS: i64 = 500;
+
+/// Reads the snapshot of one channel.
+pub(crate) async fn read(
+    tx: &mut Tx,
+    tenant: TenantId,
+    device: DeviceId,
+    enrollment: EnrollmentId,
+) -> Result<DeviceSnapshot> {
+    let row = tx
+        .query_one(
+            "SELECT d.ident, d.serial_number, d.product_name, d.os_version, d.revision, e.user_key
+             FROM device d JOIN enrollment e ON e.device_id = d.id
+             WHERE d.id = ? AND d.tenant_id = ? AND e.id = ?",
+            args![device, tenant, enrollment],
+        )
+        .await?
+        .ok_or(Error::NotFound("the device"))?;
+    let mut snapshot = DeviceSnapshot {
+        tenant: Some(tenant),
+        device: Some(device),
+        enrollment: Some(enrollment),
+        user_key: row.text(5)?,
+        ident: row.text(0)?,
+        serial_number: row.opt_text(1)?,
+        product_name: row.opt_text(2)?,
+        os_version: row.opt_text(3)?,
+        facts: Vec::new(),
+        revision: row.int(4)?,
+    };
+    let rows = tx
+        .query(
+            "SELECT name, value FROM fact WHERE device_id = ? AND (user_key = '' OR user_key = ?)
+             ORDER BY user_key, name LIMIT ?",
+            args![device, snapshot.user_key.as_str(), MAX_FACTS],
+        )
+        .await?;
+    for row in rows {
+        let value = serde_json::from_str(&row.text(1)?).unwrap_or(serde_json::Value::Null);
+        snapshot.facts.push((row.text(0)?, value));
+    }
+    Ok(snapshot)
+}

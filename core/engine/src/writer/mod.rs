@@ -1,0 +1,459 @@
+//! The batch writer: one transaction for many requests.
+//!
+//! Owns: the order in which requests reach the database. A group is what arrived while the previous group was
+//! being flushed, up to a limit; a lone request does not wait. A group holds at most one request of a device
+//! (all its channels) and at most one of a certificate. A request is answered only after its group is durable.
+//! A group that fails is halved until the request that fails stands alone; its neighbours do not fail.
+//!
+//! In the flow: `http/mdm` parses, this writes and answers; hooks are asked in between by `engine`, with no
+//! transaction open.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use pomona_protocol::Status;
+use tokio::sync::{broadcast, mpsc, oneshot};
+
+use crate::clock::{Micros, Random};
+use crate::enrollment::Refusal;
+use crate::error::{Error, Result, Source};
+use crate::event::Event;
+use crate::hooks::Hooks;
+use crate::identity::journal::{Journal, Revocation};
+use crate::ids::{CommandId, DeviceId, EnrollmentId, TenantId};
+use crate::queue::{Verdict, Verdicts};
+use crate::store::Store;
+use crate::store::events;
+use crate::store::hot::{self, Ask};
+use crate::store::sql::Tx;
+
+mod checkins;
+pub(crate) mod reports;
+pub(crate) mod template;
+pub(crate) mod transitions;
+
+pub(crate) use checkins::{CheckInAnswer, CheckInJob, Decision};
+use transitions::Aftermath;
+
+/// Requests that may wait for the writer; beyond that a request is told to come back.
+const WAITING: usize = 4_096;
+/// How often a group is tried again after a deadlock or a lost race.
+const RETRIES: u32 = 4;
+
+/// What the writer works with.
+pub(crate) struct Shared {
+    pub(crate) store: Store,
+    pub(crate) hooks: Hooks,
+    pub(crate) journal: Journal,
+    pub(crate) bodies: moka::sync::Cache<(TenantId, Vec<u8>), Bytes>,
+    pub(crate) events: broadcast::Sender<Arc<Event>>,
+    pub(crate) consumers: Vec<String>,
+    pub(crate) max_sendings: i64,
+    pub(crate) group_limit: usize,
+    pub(crate) silence: Micros,
+    pub(crate) health: Health,
+    pub(crate) wake_push: Box<dyn Fn() + Send + Sync>,
+    pub(crate) wake_consumers: tokio::sync::Notify,
+    pub(crate) expired: Mutex<HashSet<EnrollmentId>>,
+    pub(crate) refusals: crate::engine::Refusals,
+}
+
+impl Shared {
+    pub(crate) fn random(&self) -> &dyn Random {
+        self.store.random().as_ref()
+    }
+
+    /// Remembers that an expired certificate acts, so that its renewal goes first.
+    pub(crate) fn note_expired(&self, enrollment: EnrollmentId) {
+        self.expired.lock().insert(enrollment);
+    }
+
+    /// Writes revocations to the journal, before the answer leaves. They are in the database already; should
+    /// this fail, the next start writes them again.
+    pub(crate) async fn journal_revocations(&self, revoked: &[Revocation]) {
+        if revoked.is_empty() {
+            return;
+        }
+        if let Err(error) = self.journal.append(revoked).await {
+            tracing::error!(
+                error = %error,
+                cause = source_text(&error),
+                "revocations could not be written to the journal; until a restart writes them, a restored backup would not know them"
+            );
+        }
+    }
+
+    /// Tells everybody in this process what has been committed.
+    pub(crate) fn announce(&self, events: Vec<Event>) {
+        if events.is_empty() {
+            return;
+        }
+        for event in events {
+            metrics::counter!("pomona_events_total", "kind" => event.kind.as_str()).increment(1);
+            // Nobody listening is not an error.
+            let _ = self.events.send(Arc::new(event));
+        }
+        if !self.consumers.is_empty() {
+            self.wake_consumers.notify_one();
+        }
+    }
+}
+
+/// Whether writing works.
+#[derive(Debug, Default)]
+pub(crate) struct Health {
+    failing_since: AtomicI64,
+}
+
+impl Health {
+    /// Since when every write has failed, if it does.
+    pub(crate) fn failing_since(&self) -> Option<Micros> {
+        match self.failing_since.load(Ordering::Relaxed) {
+            0 => None,
+            since => Some(since),
+        }
+    }
+
+    fn good(&self) {
+        if self.failing_since.swap(0, Ordering::Relaxed) != 0 {
+            tracing::info!("the database takes writes again");
+        }
+    }
+
+    fn bad(&self, now: Micros, error: &Error) {
+        let first = self
+            .failing_since
+            .compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed)
+            .is_ok();
+        if first {
+            tracing::error!(
+                error = %error,
+                cause = source_text(error),
+                "the database takes no writes; devices are told to come back, nothing acknowledged is lost"
+            );
+        }
+    }
+}
+
+fn source_text(error: &Error) -> String {
+    std::error::Error::source(error)
+        .map(ToString::to_string)
+        .unwrap_or_default()
+}
+
+/// One command report on its way to the writer.
+#[derive(Clone, Debug)]
+pub(crate) struct ReportJob {
+    pub(crate) ask: Ask,
+    pub(crate) status: Status,
+    pub(crate) command_uuid: Option<String>,
+    /// The error chain as JSON, codes and domains only.
+    pub(crate) error_chain: Option<String>,
+    /// Tells equal reports from different ones.
+    pub(crate) digest: [u8; 32],
+    pub(crate) raw: Bytes,
+    /// What the delivery hooks said in earlier rounds of this request.
+    pub(crate) judged: Vec<Judged>,
+    /// After this round nothing more is asked; without a verdict nothing is sent.
+    pub(crate) last_round: bool,
+}
+
+impl ReportJob {
+    /// The verdicts that were given for the device as it is now.
+    fn verdicts(&self, device_revision: i64) -> Verdicts {
+        self.judged
+            .iter()
+            .filter(|judged| judged.device_revision == device_revision)
+            .map(|judged| (judged.seq, judged.verdict.clone()))
+            .collect()
+    }
+}
+
+/// A verdict and what it rests on.
+#[derive(Clone, Debug)]
+pub(crate) struct Judged {
+    pub(crate) seq: i64,
+    pub(crate) device_revision: i64,
+    pub(crate) verdict: Verdict,
+}
+
+/// A command that a delivery hook must see before it is sent.
+#[derive(Clone, Debug)]
+pub(crate) struct JudgeRequest {
+    pub(crate) tenant: TenantId,
+    pub(crate) device: DeviceId,
+    pub(crate) enrollment: EnrollmentId,
+    pub(crate) device_revision: i64,
+    pub(crate) seq: i64,
+    pub(crate) command: CommandId,
+    pub(crate) request_type: String,
+    pub(crate) body_hash: Vec<u8>,
+}
+
+/// What the device is answered.
+#[derive(Clone, Debug)]
+pub(crate) enum Answer {
+    /// 200 with an empty body.
+    Empty,
+    /// 200 with this command.
+    Command(Bytes),
+    /// A check-in was taken.
+    CheckIn(CheckInAnswer),
+    /// 403; nothing was changed.
+    Refused {
+        refusal: Refusal,
+        /// The certificate's device, if it has one.
+        device: Option<DeviceId>,
+    },
+    /// A delivery hook must be asked first; nothing was changed.
+    Judge(JudgeRequest),
+    /// The enrollment hooks must be asked first; nothing was changed.
+    Decide,
+}
+
+/// What is asked of the writer.
+#[derive(Clone, Debug)]
+pub(crate) enum Work {
+    Report(ReportJob),
+    CheckIn(Box<CheckInJob>),
+}
+
+impl Work {
+    fn ask(&self) -> &Ask {
+        match self {
+            Self::Report(job) => &job.ask,
+            Self::CheckIn(job) => &job.ask,
+        }
+    }
+}
+
+struct Job {
+    work: Work,
+    reply: oneshot::Sender<Result<Answer>>,
+}
+
+/// The way in.
+#[derive(Clone)]
+pub(crate) struct Writer {
+    queue: mpsc::Sender<Job>,
+}
+
+impl Writer {
+    /// Starts the writer; it ends when every handle is gone and all waiting work is done.
+    pub(crate) fn start(shared: Arc<Shared>) -> (Self, tokio::task::JoinHandle<()>) {
+        let (queue, jobs) = mpsc::channel(WAITING);
+        let task = tokio::spawn(run(shared, jobs));
+        (Self { queue }, task)
+    }
+
+    /// Hands work in and waits until it is durable.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when too much is waiting, the server is stopping, or the database does not take it.
+    pub(crate) async fn submit(&self, work: Work) -> Result<Answer> {
+        let (reply, answer) = oneshot::channel();
+        self.queue
+            .try_send(Job { work, reply })
+            .map_err(|e| Error::Unavailable {
+                message: "too many requests are waiting",
+                source: Source::from(e.to_string()),
+            })?;
+        answer.await.map_err(|e| Error::Unavailable {
+            message: "the server is stopping",
+            source: Source::from(e),
+        })?
+    }
+}
+
+async fn run(shared: Arc<Shared>, mut jobs: mpsc::Receiver<Job>) {
+    let mut waiting: VecDeque<Job> = VecDeque::new();
+    loop {
+        if waiting.is_empty() {
+            match jobs.recv().await {
+                Some(job) => waiting.push_back(job),
+                None => return,
+            }
+        }
+        while waiting.len() < WAITING {
+            match jobs.try_recv() {
+                Ok(job) => waiting.push_back(job),
+                Err(_) => break,
+            }
+        }
+        let group = take_group(&mut waiting, shared.group_limit);
+        metrics::histogram!("pomona_group_size").record(group.len() as f64);
+        commit(&shared, group).await;
+    }
+}
+
+/// Takes the next group: at most one request of a device and of a certificate; what is passed over keeps its place.
+fn take_group(waiting: &mut VecDeque<Job>, limit: usize) -> Vec<Job> {
+    let mut devices = HashSet::new();
+    let mut certificates = HashSet::new();
+    let mut group = Vec::new();
+    let mut rest = VecDeque::new();
+    while let Some(job) = waiting.pop_front() {
+        if group.len() >= limit {
+            rest.push_back(job);
+            break;
+        }
+        let ask = job.work.ask();
+        let device = (ask.tenant, ask.ident_kind, ask.ident.clone());
+        let certificate = (ask.tenant, ask.fingerprint);
+        // A device or certificate that was passed over stays closed, so that its requests keep their order.
+        let free = devices.insert(device) & certificates.insert(certificate);
+        if free {
+            group.push(job);
+        } else {
+            rest.push_back(job);
+        }
+    }
+    rest.append(waiting);
+    *waiting = rest;
+    group
+}
+
+/// Commits a group, or its halves, and answers.
+async fn commit(shared: &Shared, group: Vec<Job>) {
+    let mut parts = vec![group];
+    while let Some(part) = parts.pop() {
+        match attempt(shared, &part).await {
+            Ok((answers, written, revoked)) => {
+                shared.health.good();
+                shared.journal_revocations(&revoked).await;
+                for (job, answer) in part.into_iter().zip(answers) {
+                    // A device that has gone away will ask again.
+                    let _ = job.reply.send(Ok(answer));
+                }
+                shared.announce(written);
+            }
+            Err(error) if part.len() > 1 && !lost(&error) => {
+                let mut first = part;
+                let second = first.split_off(first.len() / 2);
+                parts.push(second);
+                parts.push(first);
+            }
+            Err(error) => {
+                if lost(&error) {
+                    shared.health.bad(shared.store.clock().now(), &error);
+                } else {
+                    tracing::error!(error = %error, cause = source_text(&error), "a request could not be written");
+                }
+                for job in part {
+                    let _ = job.reply.send(Err(Error::storage(error.to_string())));
+                }
+            }
+        }
+    }
+}
+
+/// What a committed group leaves: its answers, its events, and the certificates that it revoked.
+type Committed = (Vec<Answer>, Vec<Event>, Vec<Revocation>);
+
+async fn attempt(shared: &Shared, part: &[Job]) -> Result<Committed> {
+    let mut tries = 0;
+    loop {
+        match once(shared, part).await {
+            Err(error) if retry(&error) && tries < RETRIES => {
+                tries += 1;
+                tokio::time::sleep(Duration::from_millis(u64::from(tries) * 2)).await;
+            }
+            other => return other,
+        }
+    }
+}
+
+async fn once(shared: &Shared, part: &[Job]) -> Result<Committed> {
+    for job in part {
+        // Unwraps the tenant's keys before the transaction opens; later look-ups find them at hand.
+        shared.store.keys(job.work.ask().tenant).await?;
+    }
+    let mut tx = shared.store.begin_group().await?;
+    match within(shared, &mut tx, part).await {
+        Ok(done) => {
+            if !shared.store.commit_delay().is_zero() {
+                tokio::time::sleep(shared.store.commit_delay()).await;
+            }
+            tx.commit().await?;
+            Ok(done)
+        }
+        Err(error) => {
+            // The error that matters is the first one.
+            let _ = tx.rollback().await;
+            Err(error)
+        }
+    }
+}
+
+async fn within(shared: &Shared, tx: &mut Tx, part: &[Job]) -> Result<Committed> {
+    let asks: Vec<Ask> = part.iter().map(|job| job.work.ask().clone()).collect();
+    let mut heads = hot::lock_claimed(tx, &asks).await?;
+    let now = shared.store.clock().now();
+    let reports: Vec<&ReportJob> = part
+        .iter()
+        .filter_map(|job| match &job.work {
+            Work::Report(report) => Some(report),
+            Work::CheckIn(_) => None,
+        })
+        .collect();
+    let mut out = Aftermath::default();
+    let mut report_answers = if reports.is_empty() {
+        VecDeque::new()
+    } else {
+        VecDeque::from(reports::run(shared, tx, now, &reports, &mut out).await?)
+    };
+    let mut answers = Vec::with_capacity(part.len());
+    for job in part {
+        answers.push(match &job.work {
+            Work::Report(_) => report_answers.pop_front().unwrap_or(Answer::Empty),
+            Work::CheckIn(check_in) => checkins::run(shared, tx, now, check_in, &mut out).await?,
+        });
+    }
+    let written = events::append_locked(tx, now, &mut heads, out.events, &shared.consumers).await?;
+    Ok((answers, written, out.revoked))
+}
+
+/// Whether the transaction lost a race that another try may win.
+pub(crate) fn retry(error: &Error) -> bool {
+    matches!(
+        database_code(error).as_deref(),
+        // PostgreSQL: serialization failure, deadlock, unique violation by a racing node; SQLite: busy.
+        Some("40001" | "40P01" | "23505" | "5" | "517")
+    )
+}
+
+/// Whether the database itself is out of reach or out of space, so that trying each request alone is of no use.
+fn lost(error: &Error) -> bool {
+    let Some(cause) = sqlx_cause(error) else {
+        return false;
+    };
+    match cause {
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed => true,
+        sqlx::Error::Database(e) => matches!(
+            e.code().as_deref(),
+            // PostgreSQL: disk full, shutting down, crash, cannot connect now, read only; SQLite: full, I/O error, read only, cannot open.
+            Some("53100" | "57P01" | "57P02" | "57P03" | "25006" | "13" | "8" | "14" | "10")
+                | Some("778" | "1034" | "1290" | "1546" | "4874" | "522")
+        ),
+        _ => false,
+    }
+}
+
+fn sqlx_cause(error: &Error) -> Option<&sqlx::Error> {
+    std::error::Error::source(error)?.downcast_ref::<sqlx::Error>()
+}
+
+fn database_code(error: &Error) -> Option<String> {
+    match sqlx_cause(error)? {
+        sqlx::Error::Database(e) => e.code().map(|code| code.into_owned()),
+        _ => None,
+    }
+}

@@ -1,15 +1,18 @@
-//! What the black-box suites and the developer tasks share: a private PostgreSQL server, the paths of
-//! this checkout, and the built server binary.
+//! What the black-box suites and the developer tasks share: a private PostgreSQL server, a server process and its
+//! admin API, and the comparison of what server and devices say.
 //!
-//! This crate owns the surroundings of a test. It never speaks the protocol of a device (the simulator
-//! does) and it links none of the crates under test, so that it cannot share their mistakes.
+//! This crate owns the surroundings of a test. It never speaks the protocol of a device (the simulator does), and it
+//! links none of the crates under test, so that it cannot share their mistakes.
 
 mod admin;
+pub mod audit;
 mod checkout;
+mod database;
 mod postgres;
 mod server;
 
 pub use admin::Admin;
 pub use checkout::{checkout, pomona_binary, tracked_files};
+pub use database::{BackEnd, TestDatabase};
 pub use postgres::{Database, PostgresServer, postgres_missing, shared_postgres};
 pub use server::{ProcessorTime, ServerFolder, ServerProcess, processor_time};

@@ -37,6 +37,11 @@ const PACKAGES: &[Package] = &[
         present: || on_path("openssl"),
     },
     Package {
+        name: "sqlite3",
+        purpose: "a look into the database that is not ours",
+        present: || on_path("sqlite3"),
+    },
+    Package {
         name: "xz-utils",
         purpose: "unpacking test data",
         present: || on_path("xz"),

@@ -346,9 +346,9 @@ impl Client {
 }
 
 /// Host, port, and whether TLS is spoken.
-type Origin = (String, u16, bool);
+pub(crate) type Origin = (String, u16, bool);
 
-fn origin(url: &Url) -> Result<Origin, ClientError> {
+pub(crate) fn origin(url: &Url) -> Result<Origin, ClientError> {
     let wrong = || ClientError::Address(url.origin().ascii_serialization());
     let secure = match url.scheme() {
         "https" => true,

@@ -62,7 +62,7 @@ pub(crate) struct Inner {
     pub(crate) status_reports: usize,
     pub(crate) bootstrap: Option<Vec<u8>>,
     queues: HashMap<String, VecDeque<(String, Bytes)>>,
-    put_off: HashSet<String>,
+    put_off: HashMap<String, HashSet<String>>,
     owners: HashMap<Vec<u8>, String>,
 }
 
@@ -263,12 +263,16 @@ impl Fake {
         let status = text("Status").unwrap();
         inner.last_report = body.to_vec();
         if status == "Idle" {
-            inner.put_off.clear();
+            inner.put_off.remove(&channel);
         } else {
             let uuid = text("CommandUUID").unwrap().to_owned();
             inner.reports.push((uuid.clone(), status.to_owned()));
             if status == "NotNow" {
-                inner.put_off.insert(uuid);
+                inner
+                    .put_off
+                    .entry(channel.clone())
+                    .or_default()
+                    .insert(uuid);
             } else if !inner.doubles {
                 let queue = inner.queues.entry(channel.clone()).or_default();
                 queue.retain(|(known, _)| *known != uuid);
@@ -277,12 +281,10 @@ impl Fake {
         if inner.doubles && inner.reports.len() > 1 {
             inner.queues.clear();
         }
-        let next = inner.queues.get(&channel).and_then(|queue| {
-            queue
-                .iter()
-                .find(|(uuid, _)| !inner.put_off.contains(uuid))
-                .cloned()
-        });
+        let put_off = inner.put_off.get(&channel);
+        let open = |uuid: &String| put_off.is_none_or(|put_off| !put_off.contains(uuid));
+        let next = inner.queues.get(&channel);
+        let next = next.and_then(|queue| queue.iter().find(|(uuid, _)| open(uuid)).cloned());
         let mut next = next.map(|(_, body)| body.to_vec()).unwrap_or_default();
         if inner.alters && !next.is_empty() {
             let count = inner.reports.len();

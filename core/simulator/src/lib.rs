@@ -15,7 +15,9 @@ mod device;
 mod dice;
 #[cfg(test)]
 mod fake;
+mod fleet;
 mod keys;
+pub mod load;
 mod misbehave;
 mod modexp;
 mod reading;
@@ -31,6 +33,7 @@ pub use device::{
     World,
 };
 pub use dice::Dice;
+pub use fleet::{Fleet, FleetError, FleetOptions};
 pub use keys::{DeviceKey, Digest, KeyError, KeyPool};
 pub use misbehave::Misbehaviour;
 pub use reading::ReadError;

@@ -46,8 +46,7 @@ pub(crate) fn dictionary(bytes: &[u8]) -> Result<Dictionary, ReadError> {
 fn depth(bytes: &[u8]) -> usize {
     let mut now = 0_usize;
     let mut most = 0;
-    let mut rest = bytes.iter().zip(bytes.iter().skip(1)).peekable();
-    while let Some((byte, next)) = rest.next() {
+    for (byte, next) in bytes.iter().zip(bytes.iter().skip(1)) {
         match (byte, next) {
             (b'<', b'/') => now = now.saturating_sub(1),
             (b'<', b'?' | b'!') => {}

@@ -184,6 +184,23 @@ impl ApnsHandle {
         self.service.registry.register(token, topic, waker)
     }
 
+    /// Rings a token in this process, past HTTP. True when the token is known for the topic.
+    pub fn ring(&self, token: &[u8], topic: &str, magic: &str) -> bool {
+        let Ok(token) = Token::try_from(token) else {
+            return false;
+        };
+        let push = Push {
+            magic: magic.to_owned(),
+            expires: i64::MAX,
+        };
+        let none = std::time::Duration::ZERO;
+        let outcome = self.service.registry.deliver(&token, topic, push, none);
+        matches!(
+            outcome,
+            registry::Outcome::Delivered | registry::Outcome::Stored
+        )
+    }
+
     /// Replaces the chances of mischief and the rest of the script.
     pub fn set_faults(&self, faults: ApnsFaults) {
         self.service.chance.lock().0 = faults;

@@ -219,17 +219,12 @@ impl Connection {
         race: Duration,
     ) -> Result<(), Refusal> {
         let (parts, body) = request.into_parts();
-        let checked = self.check(&parts.method, parts.uri.path(), &parts.headers);
-        let (token, topic, expires) = checked.map_err(|refused| {
-            violation(service, &refused);
-            refused
-        })?;
+        let (token, topic, expires) = self
+            .check(&parts.method, parts.uri.path(), &parts.headers)
+            .inspect_err(|refused| violation(service, refused.0))?;
         let body = Limited::new(body, MAX_PAYLOAD).collect().await;
         let body = body.map_err(|_| Reason::PayloadTooLarge)?.to_bytes();
-        let magic = magic(&body).map_err(|reason| {
-            violation(service, &reason.into());
-            reason
-        })?;
+        let magic = magic(&body).inspect_err(|reason| violation(service, *reason))?;
         let push = Push { magic, expires };
         let outcome = service.registry.deliver(&token, &topic, push, race);
         let mut figures = service.figures.lock();
@@ -313,10 +308,10 @@ fn magic(body: &[u8]) -> Result<String, Reason> {
     }
 }
 
-fn violation(service: &Service, refused: &Refusal) {
+fn violation(service: &Service, reason: Reason) {
     let mut figures = service.figures.lock();
     if figures.violations.len() < MAX_VIOLATIONS {
-        figures.violations.push(refused.0.text());
+        figures.violations.push(reason.text());
     }
 }
 

@@ -20,6 +20,14 @@ const TOPIC: &str = "com.apple.mgmt.External.test";
 const TOKEN: [u8; 32] = [0xab; 32];
 const PUSH: &[u8] = br#"{"mdm":"magic"}"#;
 
+/// Token, headers, body; status and reason that are expected.
+type Case<'a> = (
+    &'a str,
+    &'a [(&'a str, &'a str)],
+    &'static [u8],
+    u16,
+    &'a str,
+);
 type Sender = SendRequest<Full<Bytes>>;
 
 async fn start() -> (ApnsHandle, PushIdentity) {
@@ -142,7 +150,7 @@ async fn bad_requests_get_the_reasons_that_apple_documents() {
     let expiration = with("apns-expiration", "soon");
     let id = with("apns-id", "1");
     let twice = with("apns-push-type", "mdm");
-    let cases: [(&str, &[(&str, &str)], &'static [u8], u16, &str); 14] = [
+    let cases: [Case<'_>; 14] = [
         (&good, &[], PUSH, 400, "InvalidPushType"),
         (
             &good,

@@ -57,12 +57,7 @@ impl Device {
         let channel = self.channel_mut(0)?;
         channel.record.enrolled();
         self.world.counters.enrolled();
-        let udid = self.hardware.udid.clone();
-        let mut neighbours = self.world.neighbours.lock();
-        if !neighbours.contains(&udid) && neighbours.len() < 1_000 {
-            neighbours.push(udid);
-        }
-        drop(neighbours);
+        self.make_known();
         self.set_up_users().await?;
         self.escrow_bootstrap_token().await?;
         self.client.disconnect();
@@ -140,6 +135,15 @@ impl Device {
         }
         self.state.apps.retain(|app| !app.managed);
         self.client.set_tls(self.world.trust.plain());
+    }
+
+    /// Other devices may now try this one's name.
+    fn make_known(&self) {
+        let udid = &self.hardware.udid;
+        let mut neighbours = self.world.neighbours.lock();
+        if neighbours.len() < 1_000 && !neighbours.contains(udid) {
+            neighbours.push(udid.clone());
+        }
     }
 
     async fn obtain_identity(

@@ -33,6 +33,7 @@ use crate::cms::{CmsError, Identity, SignatureStyle};
 use crate::counters::Counters;
 use crate::dice::Dice;
 use crate::keys::{KeyError, KeyPool};
+use crate::load::LoadDevice;
 use crate::misbehave::Misbehaviour;
 use crate::reading::{EnrollmentProfile, ReadError};
 use crate::record::Record;
@@ -239,6 +240,25 @@ impl Device {
     #[must_use]
     pub fn identity(&self) -> Option<&Identity> {
         self.enrollment.as_ref().map(|e| &e.identity)
+    }
+
+    /// What the load generator needs to act for this device; `None` while it is not enrolled.
+    #[must_use]
+    pub fn load_device(&self) -> Option<LoadDevice> {
+        let identity = self.identity()?;
+        Some(LoadDevice {
+            udid: self.hardware.udid.clone(),
+            certificate: identity.certificate.clone(),
+            pkcs8: identity.key.pkcs8().to_vec(),
+        })
+    }
+
+    /// The channel exists and the server knows it.
+    #[must_use]
+    pub fn is_reachable(&self, channel: usize) -> bool {
+        self.channels
+            .get(channel)
+            .is_some_and(|channel| channel.bell.is_some())
     }
 
     /// The number of channels, the device's own included.

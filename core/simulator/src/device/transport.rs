@@ -28,6 +28,9 @@ pub enum Transport {
     },
 }
 
+/// Names and values.
+type Headers = Vec<(&'static str, String)>;
+
 /// Which of the two kinds of message it is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Kind {
@@ -81,11 +84,7 @@ impl Device {
         Ok(sent.await?)
     }
 
-    fn prepare(
-        &self,
-        kind: Kind,
-        body: &[u8],
-    ) -> Result<(Url, Vec<(&'static str, String)>), DeviceError> {
+    fn prepare(&self, kind: Kind, body: &[u8]) -> Result<(Url, Headers), DeviceError> {
         let enrollment = self.enrollment()?;
         let profile = &enrollment.profile;
         let url = match kind {

@@ -4,7 +4,6 @@
 //! no security worth the name. Built for tests alone.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -17,9 +16,14 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 use url::Url;
 
+use crate::apns::identity::Authority;
 use crate::asn1::{self, tag};
 use crate::cms::{self, Identity, SignatureStyle, Signed};
 use crate::keys::{DeviceKey, Digest};
@@ -67,44 +71,82 @@ pub(crate) struct Inner {
 }
 
 pub(crate) struct Fake {
-    pub(crate) address: SocketAddr,
+    /// Scheme, address and port.
+    origin: String,
+    pub(crate) trust_pem: String,
     pub(crate) inner: Arc<Mutex<Inner>>,
     authority: Identity,
 }
 
 impl Fake {
+    /// Without TLS.
     pub(crate) async fn start() -> Arc<Self> {
+        Self::start_with(None).await
+    }
+
+    /// With TLS and optional client certificates; trust is in `trust_pem`.
+    pub(crate) async fn start_tls() -> Arc<Self> {
+        Self::start_with(Some(Authority::generate("Fake").unwrap())).await
+    }
+
+    async fn start_with(tls: Option<Authority>) -> Arc<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let key = Arc::new(DeviceKey::generate().unwrap());
         let name = asn1::seq(&[]);
         let certificate = crate::scep::self_signed(&key, &name).unwrap();
+        let authority = Identity::new(key, certificate).unwrap();
+        let acceptor = tls
+            .as_ref()
+            .map(|tls| acceptor(tls, &authority.certificate));
+        let address = listener.local_addr().unwrap();
+        let scheme = if tls.is_some() { "https" } else { "http" };
         let fake = Arc::new(Self {
-            address: listener.local_addr().unwrap(),
+            origin: format!("{scheme}://{address}"),
+            trust_pem: tls.map(|tls| tls.pem).unwrap_or_default(),
             inner: Arc::default(),
-            authority: Identity::new(key, certificate).unwrap(),
+            authority,
         });
         let server = Arc::clone(&fake);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let server = Arc::clone(&server);
-                let service = service_fn(move |request| {
-                    let server = Arc::clone(&server);
-                    async move { Ok::<_, std::convert::Infallible>(server.serve(request).await) }
-                });
-                let connection = hyper::server::conn::http1::Builder::new()
-                    .serve_connection(TokioIo::new(stream), service);
-                tokio::spawn(connection);
+                match &acceptor {
+                    None => drop(tokio::spawn(server.connection(stream, None))),
+                    Some(acceptor) => {
+                        let accepting = acceptor.accept(stream);
+                        tokio::spawn(async move {
+                            let Ok(stream) = accepting.await else { return };
+                            let chain = stream.get_ref().1.peer_certificates();
+                            let peer = chain.and_then(|chain| Some(chain.first()?.to_vec()));
+                            server.connection(stream, peer).await;
+                        });
+                    }
+                }
             }
         });
         fake
     }
 
+    async fn connection(
+        self: Arc<Self>,
+        stream: impl AsyncRead + AsyncWrite + Unpin,
+        peer: Option<Vec<u8>>,
+    ) {
+        let service = service_fn(move |request| {
+            let (server, peer) = (Arc::clone(&self), peer.clone());
+            async move { Ok::<_, std::convert::Infallible>(server.serve(request, peer).await) }
+        });
+        let _ = hyper::server::conn::http1::Builder::new()
+            .serve_connection(TokioIo::new(stream), service)
+            .await;
+    }
+
     pub(crate) fn link(&self) -> Url {
-        Url::parse(&format!("http://{}/enroll/abc", self.address)).unwrap()
+        self.base().join("enroll/abc").unwrap()
     }
 
     pub(crate) fn base(&self) -> Url {
-        Url::parse(&format!("http://{}/", self.address)).unwrap()
+        Url::parse(&self.origin).unwrap()
     }
 
     pub(crate) fn enqueue(&self, channel: &str, uuid: &str, request_type: &str, keys: &str) {
@@ -122,7 +164,7 @@ impl Fake {
     pub(crate) fn profile(&self) -> String {
         let sign = self.inner.lock().sign_message;
         let scep = [
-            xml::string("URL", &format!("http://{}/scep", self.address)),
+            xml::string("URL", &format!("{}/scep", self.origin)),
             xml::string("Name", "fake"),
             "<key>Subject</key><array><array><array><string>CN</string><string>device</string>\
              </array></array></array>"
@@ -142,7 +184,7 @@ impl Fake {
             xml::string("PayloadUUID", "U-1"),
             xml::dict("PayloadContent", &scep.concat()),
         ];
-        let url = |path: &str| format!("http://{}/{path}", self.address);
+        let url = |path: &str| format!("{}/{path}", self.origin);
         let capabilities = [
             "com.apple.mdm.per-user-connections",
             "com.apple.mdm.bootstraptoken",
@@ -174,7 +216,11 @@ impl Fake {
         )
     }
 
-    async fn serve(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    async fn serve(
+        &self,
+        request: Request<Incoming>,
+        peer: Option<Vec<u8>>,
+    ) -> Response<Full<Bytes>> {
         let (parts, body) = request.into_parts();
         let body = body
             .collect()
@@ -213,7 +259,8 @@ impl Fake {
                 answer(200, "application/x-pki-message", reply)
             }
             "/mdm" | "/checkin" => {
-                let Some(certificate) = self.caller(&parts.headers, &body) else {
+                let proven = self.caller(&parts.headers, &body);
+                let Some(certificate) = proven.or(peer) else {
                     return answer(400, "", Vec::new());
                 };
                 self.mdm(certificate, parts.uri.path(), &body)
@@ -435,4 +482,31 @@ fn answer(status: u16, content_type: &str, body: Vec<u8>) -> Response<Full<Bytes
         .header("content-type", content_type)
         .body(Full::new(body.into()))
         .unwrap()
+}
+
+fn acceptor(tls: &Authority, device_ca: &[u8]) -> TlsAcceptor {
+    let usage = rcgen::ExtendedKeyUsagePurpose::ServerAuth;
+    let names = ["127.0.0.1".to_owned()];
+    let subject = rcgen::DistinguishedName::new();
+    let (certificate, key) = tls.issue(subject, &names, usage).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(device_ca.to_vec().into()).unwrap();
+    let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(
+        Arc::new(roots),
+        Arc::clone(&provider),
+    )
+    .allow_unauthenticated()
+    .build()
+    .unwrap();
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(
+            vec![CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()],
+            PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap(),
+        )
+        .unwrap();
+    TlsAcceptor::from(Arc::new(config))
 }

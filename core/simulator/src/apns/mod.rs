@@ -5,7 +5,7 @@
 //! magic. Source: Apple, "Sending notification requests to APNs".
 
 mod faults;
-mod identity;
+pub(crate) mod identity;
 mod registry;
 mod server;
 #[cfg(test)]

@@ -83,6 +83,48 @@ async fn every_platform_enrolls_with_signed_messages() {
 }
 
 #[tokio::test]
+async fn without_signed_messages_the_identity_proves_itself_by_mutual_tls() {
+    let fake = Fake::start_tls().await;
+    let trust = Trust::from_pem(&fake.trust_pem).unwrap();
+    let mut world = World::new(trust, Transport::FromProfile);
+    world.keys = KeyPool::shared(1);
+    let world = Arc::new(world);
+    let mut device = Device::new(DeviceProfile::new(Platform::IPhone), 1, world);
+    device.enroll(&fake.link()).await.unwrap();
+    let udid = device.hardware().udid.clone();
+    let payload = xml::data("Payload", fake.profile().as_bytes());
+    fake.enqueue(&udid, "c-1", "InstallProfile", &payload);
+    fake.enqueue(&udid, "c-2", "ProfileList", "");
+    let end = device.session(0).await.unwrap();
+    assert_eq!((end.commands, fake.open()), (2, 0));
+    assert_eq!(fake.inner.lock().reports.last().unwrap().1, "Acknowledged");
+    let options = crate::load::LoadOptions {
+        mode: crate::load::LoadMode::MutualTls,
+        trust_pem: fake.trust_pem.clone(),
+        ..crate::load::LoadOptions::new(
+            fake.base().join("mdm").unwrap(),
+            vec![device.load_device().unwrap()],
+        )
+    };
+    fake.enqueue(&udid, "c-3", "ProfileList", "");
+    let report = crate::load::run(options, tokio_util::sync::CancellationToken::new());
+    let report = report.await.unwrap();
+    assert_eq!((report.round_trips, report.errors), (1, 0));
+}
+
+#[tokio::test]
+async fn a_device_does_not_enroll_with_a_server_that_it_does_not_trust() {
+    let fake = Fake::start_tls().await;
+    let world = Arc::new(World::new(
+        Trust::from_pem("").unwrap(),
+        Transport::FromProfile,
+    ));
+    let mut device = Device::new(DeviceProfile::new(Platform::IPhone), 1, world);
+    let error = device.enroll(&fake.link()).await.unwrap_err();
+    assert!(matches!(error, DeviceError::Client(_)), "{error}");
+}
+
+#[tokio::test]
 async fn a_wrong_challenge_is_reported_as_the_refusal_it_is() {
     let fake = Fake::start().await;
     let mut device = Device::new(DeviceProfile::new(Platform::IPad), 1, world(&fake));

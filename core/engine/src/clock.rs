@@ -25,6 +25,10 @@ pub const DAY: Micros = 24 * HOUR;
 pub trait Clock: Send + Sync {
     /// The present time.
     fn now(&self) -> Micros;
+
+    /// Never reads earlier than `at` from now on. The engine calls it at start with the newest time in the
+    /// database. A clock that is moved by hand need not obey.
+    fn raise(&self, _at: Micros) {}
 }
 
 /// The system's clock, held back from running backwards: a step back stands still until it is caught up.
@@ -43,11 +47,6 @@ impl SystemClock {
             floor: AtomicI64::new(floor),
         }
     }
-
-    /// Raises the floor to `at`, if that is later than it is.
-    pub fn raise(&self, at: Micros) {
-        self.floor.fetch_max(at, Ordering::Relaxed);
-    }
 }
 
 impl Clock for SystemClock {
@@ -61,6 +60,10 @@ impl Clock for SystemClock {
             .unwrap_or_default();
         let read = i64::try_from(since.as_micros()).unwrap_or(i64::MAX);
         self.floor.fetch_max(read, Ordering::Relaxed).max(read)
+    }
+
+    fn raise(&self, at: Micros) {
+        self.floor.fetch_max(at, Ordering::Relaxed);
     }
 }
 

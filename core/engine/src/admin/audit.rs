@@ -8,10 +8,13 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::instant::Instant;
+use super::page::{Page, PageRequest, Position};
 use super::token::sha256;
 use crate::actor::Actor;
 use crate::clock::Micros;
+use crate::error::Result;
 use crate::ids::TenantId;
+use crate::store::Store;
 
 /// An effect about to be recorded.
 #[derive(Clone, Debug)]
@@ -49,6 +52,26 @@ pub struct AuditRecord {
     pub hash: String,
     /// The hash of the record before it, in hex; zeros for the first.
     pub previous_hash: String,
+}
+
+/// The audit log of a tenant, or of what the operator did outside any, the oldest record first.
+///
+/// # Errors
+/// [`crate::Error::Invalid`] for a bad page.
+pub(crate) async fn records(
+    store: &Store,
+    tenant: Option<TenantId>,
+    page: &PageRequest,
+) -> Result<Page<AuditRecord>> {
+    let keys = super::cursor_keys(store, tenant).await?;
+    let after = page
+        .position(keys.get(), "audit")?
+        .map_or(0, |at| at.number);
+    let limit = page.limit()?;
+    let rows = store.audit_page(tenant, after, limit + 1).await?;
+    Ok(Page::cut(rows, limit, |last| {
+        Position::number(last.seq).seal(keys.get(), "audit")
+    }))
 }
 
 /// The hash that the first record refers to.

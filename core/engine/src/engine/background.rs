@@ -182,6 +182,7 @@ impl Engine {
     /// # Errors
     /// [`crate::Error::Unavailable`] when the database does not answer.
     pub async fn renew_due(&self) -> Result<usize> {
+        self.tell_expired().await?;
         let due =
             crate::identity::due_renewals(self.store(), self.now(), self.now() + RENEW_BEFORE)
                 .await?;
@@ -190,6 +191,33 @@ impl Engine {
             self.renew(tenant, enrollment).await?;
         }
         Ok(count)
+    }
+
+    /// Writes down that expired certificates still act; their renewal is the first that is due.
+    async fn tell_expired(&self) -> Result<()> {
+        let acting: Vec<EnrollmentId> = self.shared().expired.lock().drain().collect();
+        for enrollment in acting {
+            let mut tx = self.store().begin_read().await?;
+            let found = checkin::whose(&mut tx, enrollment).await?;
+            tx.rollback().await?;
+            let Some((tenant, device)) = found else {
+                continue;
+            };
+            let event = NewEvent {
+                tenant,
+                device,
+                enrollment: Some(enrollment),
+                kind: EventKind::CertificateExpired,
+                command: None,
+                actor: Actor::SYSTEM,
+                cause: Cause::default(),
+                body: json!({ "acts": true }),
+            };
+            let consumers = &self.shared().consumers;
+            let written = self.store().append_events(vec![event], consumers).await?;
+            self.announce(written);
+        }
+        Ok(())
     }
 
     /// Sends one renewal profile.

@@ -297,10 +297,10 @@ impl Engine {
             match verdict {
                 CommandVerdict::Allow { .. } => {}
                 CommandVerdict::Veto(reason) => {
-                    drop(prepared.refused.insert(target.enrollment, reason))
+                    _ = prepared.refused.insert(target.enrollment, reason)
                 }
                 CommandVerdict::Defer(until, _) => {
-                    drop(prepared.deferred.insert(target.enrollment, until))
+                    _ = prepared.deferred.insert(target.enrollment, until)
                 }
             }
         }

@@ -128,6 +128,8 @@ impl Engine {
         hooks: Hooks,
         transport: Arc<dyn ApnsTransport>,
     ) -> Result<Self> {
+        // A clock that was set back while the server was down cannot revive what had expired (Q11).
+        store.clock().raise(store.newest_time().await?);
         let journal = Journal::open(&options.journal_path)?;
         // After a restore the database may know of fewer revocations than the journal, after a crash of more (E7).
         crate::identity::reconcile(&store, &journal).await?;

@@ -148,9 +148,6 @@ pub(crate) struct Device {
 /// Why a request is refused. Never says more to the device than that it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Refusal {
-    /// No certificate was shown.
-    #[error("no_certificate")]
-    NoCertificate,
     /// The certificate is not one of this tenant's.
     #[error("unknown_certificate")]
     UnknownCertificate,
@@ -181,7 +178,6 @@ impl Refusal {
     /// The stable word for logs, metrics and events.
     pub(crate) fn code(self) -> &'static str {
         match self {
-            Self::NoCertificate => "no_certificate",
             Self::UnknownCertificate => "unknown_certificate",
             Self::RevokedCertificate => "revoked_certificate",
             Self::ForeignDevice => "foreign_device",

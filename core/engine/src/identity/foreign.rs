@@ -112,7 +112,7 @@ impl ForeignIdentity {
     pub fn admits(&self, ident: &str, serial: Option<&str>) -> Option<bool> {
         self.policy
             .permits(Some(ident), serial)
-            .then(|| matches!(self.policy, ExternalPolicy::Listed(_)))
+            .then_some(matches!(self.policy, ExternalPolicy::Listed(_)))
     }
 }
 

@@ -16,7 +16,7 @@ use pomona_cms::{Certificate, CertificationRequest, key, x509};
 
 use super::authority::Issuing;
 use super::request::{self, Asked};
-use super::scep::{self, Ask, Challenge, Fail, Grant, Question, Refusal, Signer, Spent, Verdict};
+use super::scep::{self, Ask, Challenge, Grant, Question, Refusal, Signer, Spent, Verdict};
 use super::{Issuer, challenge};
 use crate::actor::{Actor, Cause};
 use crate::clock::{DAY, Micros, SECOND};
@@ -117,7 +117,7 @@ impl Issuer {
             }
         };
         let refuse = |fail, word| self.refuse(tenant, &issuing, &message.reply_to, fail, word);
-        let refuse_for = |refusal: Refusal| refuse(fail_info(refusal.fail), refusal.reason);
+        let refuse_for = |refusal: Refusal| refuse(refusal.fail, refusal.reason);
 
         let ask = ask(message.message_type);
         if let Some(refusal) = scep::settled_by_type(ask) {
@@ -162,7 +162,7 @@ impl Issuer {
                 let reply = reply_success(&message, &certificate, &[], &ca, self.nonce())
                     .map_err(|error| Error::internal("answering a SCEP message", error))?;
                 Ok(Answer::Message {
-                    der: reply.der,
+                    der: name_plain_rsa(reply.der),
                     refused: false,
                 })
             }
@@ -183,7 +183,7 @@ impl Issuer {
         let reply = reply_failure(to, fail, &issuing.as_issuer(), self.nonce())
             .map_err(|error| Error::internal("answering a SCEP message", error))?;
         Ok(Answer::Message {
-            der: reply.der,
+            der: name_plain_rsa(reply.der),
             refused: true,
         })
     }
@@ -534,6 +534,26 @@ fn issued_event(
     }
 }
 
+/// Names the algorithm of the signature as RSA alone. Beside it stands the digest, and SCEP clients (strongSwan 5.9) know
+/// the signature by this older name only; RFC 3370 section 3.2 wants it to be understood by everybody. The
+/// field is not signed, and both names are of one length.
+fn name_plain_rsa(mut der: Vec<u8>) -> Vec<u8> {
+    /// `rsaEncryption`, less its last byte, which tells the digest.
+    const RSA: [u8; 8] = [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01];
+    /// NULL, then a string of 256 bytes: the signature.
+    const BEHIND: [u8; 6] = [0x05, 0x00, 0x04, 0x82, 0x01, 0x00];
+    let length = RSA.len() + 1 + BEHIND.len();
+    let at = der.len().checked_sub(length + 256);
+    if let Some(field) = at.and_then(|at| der.get_mut(at..at + length))
+        && field.starts_with(&RSA)
+        && field.ends_with(&BEHIND)
+        && let Some(digest) = field.get_mut(RSA.len())
+    {
+        *digest = 1;
+    }
+    der
+}
+
 fn ask(kind: MessageType) -> Ask {
     match kind {
         MessageType::PkcsReq => Ask::Enroll,
@@ -542,14 +562,5 @@ fn ask(kind: MessageType) -> Ask {
         MessageType::GetCert => Ask::Certificate,
         MessageType::GetCrl => Ask::RevocationList,
         MessageType::CertRep | MessageType::UpdateReq | MessageType::Other(_) => Ask::Other,
-    }
-}
-
-fn fail_info(fail: Fail) -> FailInfo {
-    match fail {
-        Fail::BadAlg => FailInfo::BadAlg,
-        Fail::BadMessageCheck => FailInfo::BadMessageCheck,
-        Fail::BadRequest => FailInfo::BadRequest,
-        Fail::BadCertId => FailInfo::BadCertId,
     }
 }

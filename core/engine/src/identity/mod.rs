@@ -36,7 +36,6 @@ pub use link::{CreatedLink, Link, LinkState, NewLink, create_link, link, list_li
 pub use renewal::{RenewalProfile, due_renewals};
 
 pub(crate) use issue::Answer;
-pub(crate) use scep::renewal_due;
 
 use crate::clock::{DAY, Micros};
 use crate::error::Result;

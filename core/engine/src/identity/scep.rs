@@ -11,6 +11,8 @@
 //!
 //! Source: RFC 8894, sections 2.2, 3.2.1.2, 3.3 and 4.
 
+use pomona_cms::scep::FailInfo;
+
 use crate::clock::{DAY, Micros};
 use crate::ids::EnrollmentId;
 
@@ -112,45 +114,32 @@ pub(crate) enum Verdict {
     Refuse(Refusal),
 }
 
-/// The reasons that SCEP has words for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Fail {
-    /// An algorithm or a key that we do not accept.
-    BadAlg,
-    /// The message cannot be trusted or cannot be opened.
-    BadMessageCheck,
-    /// It asks for what it may not have.
-    BadRequest,
-    /// No such certificate.
-    BadCertId,
-}
-
 /// Why a message is refused: what the peer is told, and the word for the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[error("{reason}")]
 pub(crate) struct Refusal {
-    pub(crate) fail: Fail,
+    pub(crate) fail: FailInfo,
     pub(crate) reason: &'static str,
 }
 
 impl Refusal {
     pub(crate) const fn bad_request(reason: &'static str) -> Self {
         Self {
-            fail: Fail::BadRequest,
+            fail: FailInfo::BadRequest,
             reason,
         }
     }
 
     pub(crate) const fn bad_alg(reason: &'static str) -> Self {
         Self {
-            fail: Fail::BadAlg,
+            fail: FailInfo::BadAlg,
             reason,
         }
     }
 
     pub(crate) const fn bad_message(reason: &'static str) -> Self {
         Self {
-            fail: Fail::BadMessageCheck,
+            fail: FailInfo::BadMessageCheck,
             reason,
         }
     }
@@ -162,7 +151,7 @@ pub(crate) fn settled_by_type(ask: Ask) -> Option<Refusal> {
         Ask::Enroll | Ask::Renew | Ask::Poll => None,
         // A certificate is only ever told to the device that it was issued to, as the answer to its request.
         Ask::Certificate => Some(Refusal {
-            fail: Fail::BadCertId,
+            fail: FailInfo::BadCertId,
             reason: "certificate_not_given_out",
         }),
         Ask::RevocationList => Some(Refusal::bad_request("no_revocation_list")),
@@ -192,7 +181,7 @@ pub(crate) fn poll(found: Option<Grant>) -> Verdict {
     match found.map(spend) {
         Some(Verdict::Again) => Verdict::Again,
         _ => Verdict::Refuse(Refusal {
-            fail: Fail::BadCertId,
+            fail: FailInfo::BadCertId,
             reason: "transaction_unknown",
         }),
     }
@@ -419,7 +408,7 @@ mod tests {
             let Verdict::Refuse(refusal) = poll(found) else {
                 panic!("not refused");
             };
-            assert_eq!(refusal.fail, Fail::BadCertId);
+            assert_eq!(refusal.fail, FailInfo::BadCertId);
         }
     }
 

@@ -77,6 +77,7 @@ impl Pusher {
         let mut claimed = Vec::new();
         let mut more: BTreeMap<TenantId, bool> = BTreeMap::new();
         let mut tx = self.store.begin().await?;
+        rows::pin_plan(&mut tx).await?;
         for turn in turns {
             let due = rows::due(&mut tx, now, turn.tenant, &turn.topic, turn.room).await?;
             *more.entry(turn.tenant).or_default() |= due.len() >= turn.room;

@@ -15,8 +15,8 @@ mod hear;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use cancel::{Cancellation, cancel};
-pub(crate) use choose::{Choice, Drop, Rules, Verdict, Verdicts, choose};
+pub(crate) use cancel::cancel;
+pub(crate) use choose::{Choice, Rules, Verdict, Verdicts, choose};
 pub(crate) use hear::{Heard, Hearing, Known, hear};
 
 use crate::clock::Micros;

@@ -2,6 +2,7 @@
 
 use uuid::Uuid;
 
+use super::cancel::Cancellation;
 use super::*;
 
 fn open(seq: i64) -> Open {

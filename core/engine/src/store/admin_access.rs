@@ -8,7 +8,7 @@ use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use uuid::Uuid;
 
 use super::entity::{api_token, principal, tenant};
-use super::sql::args;
+use super::sql::{Arg, args};
 use super::{Store, admin_audit};
 use crate::actor::Actor;
 use crate::admin::audit::AuditEntry;
@@ -322,22 +322,33 @@ impl Store {
     /// Who shows the token with this hash: nobody unless it and every token above it are good, and every
     /// principal who holds one of them is.
     pub(crate) async fn caller(&self, hash: [u8; 32]) -> Result<Option<Caller>> {
+        self.find_caller("hash = ?", Arg::from(hash)).await
+    }
+
+    /// Whether the token, every token above it and all their principals are good still.
+    pub(crate) async fn token_is_good(&self, id: TokenId) -> Result<bool> {
+        Ok(self.find_caller("id = ?", Arg::from(id.0)).await?.is_some())
+    }
+
+    async fn find_caller(&self, which: &'static str, value: Arg) -> Result<Option<Caller>> {
         let now = self.clock().now();
         let mut tx = self.begin_read().await?;
         let rows = tx
             .query(
-                "WITH RECURSIVE chain AS (
+                &format!(
+                    "WITH RECURSIVE chain AS (
                     SELECT id, parent_id, tenant_id, principal_id, scopes, expires_at, revoked_at,
                            CAST(0 AS bigint) AS height
-                    FROM api_token WHERE hash = ?
+                    FROM api_token WHERE {which}
                     UNION ALL
                     SELECT t.id, t.parent_id, t.tenant_id, t.principal_id, t.scopes, t.expires_at,
                            t.revoked_at, c.height + 1
                     FROM api_token t JOIN chain c ON t.id = c.parent_id WHERE c.height < ?)
                  SELECT c.id, c.parent_id, c.tenant_id, c.principal_id, c.scopes, c.expires_at, c.revoked_at,
                         p.disabled_at, p.name, c.height
-                 FROM chain c JOIN principal p ON p.id = c.principal_id ORDER BY c.height",
-                args![hash, i64::from(DEEPEST)],
+                 FROM chain c JOIN principal p ON p.id = c.principal_id ORDER BY c.height"
+                ),
+                args![value, i64::from(DEEPEST)],
             )
             .await?;
         tx.rollback().await?;

@@ -1,6 +1,7 @@
-//! Groups and facts of devices.
+//! Groups and facts of devices, and the mark that they are to be rung.
 //!
-//! Owns: their rows, written in one transaction with the audit record and, for a fact, the event of the device.
+//! Owns: what is written for an administrator, in one transaction with the audit record and, for a fact, the event
+//! of the device.
 
 use std::collections::HashMap;
 
@@ -9,12 +10,13 @@ use uuid::Uuid;
 
 use super::entity::{device, device_group, fact, group_member};
 use super::sql::{Column, args};
-use super::{Store, admin_audit, events, facts};
+use super::{Store, admin_audit, events, facts, push};
 use crate::actor::{Actor, Cause};
 use crate::admin::audit::AuditEntry;
+use crate::enrollment::EnrollmentState;
 use crate::error::{Error, Result};
 use crate::event::{Event, EventKind, NewEvent};
-use crate::ids::{DeviceId, GroupId, TenantId};
+use crate::ids::{DeviceId, EnrollmentId, GroupId, TenantId};
 
 /// Names that one query looks up.
 const STEP: usize = 1_000;
@@ -249,6 +251,42 @@ impl Store {
             }
         }
         Ok(found)
+    }
+
+    /// Marks the enabled ones of these channels as to be rung now; says how many they are.
+    pub(crate) async fn ring_channels(
+        &self,
+        tenant: TenantId,
+        enrollments: &[EnrollmentId],
+        entry: AuditEntry,
+    ) -> Result<usize> {
+        let now = self.clock().now();
+        let mut tx = self.begin().await?;
+        let find = "SELECT e.id, e.device_id FROM i JOIN enrollment e ON e.id = i.id
+                    WHERE e.tenant_id = ? AND e.state = ?";
+        let ids = || {
+            vec![(
+                "id",
+                Column::Uuid(enrollments.iter().map(|id| id.0).collect()),
+            )]
+        };
+        let enabled = EnrollmentState::Enabled.code();
+        let rows = tx.query_over(ids(), find, args![tenant, enabled]).await?;
+        let mut devices = Vec::with_capacity(rows.len());
+        for row in &rows {
+            devices.push(DeviceId(row.uuid(1)?));
+        }
+        events::lock_heads(&mut tx, devices).await?;
+        // Read again under the locks: an enrollment may have ended meanwhile.
+        let rows = tx.query_over(ids(), find, args![tenant, enabled]).await?;
+        let mut due = Vec::with_capacity(rows.len());
+        for row in &rows {
+            due.push(EnrollmentId(row.uuid(0)?));
+        }
+        push::mark_due(&mut tx, now, &due).await?;
+        admin_audit::append(&mut tx, now, entry).await?;
+        tx.commit().await?;
+        Ok(due.len())
     }
 
     /// Writes or takes away a fact, with its event; returns what to announce.

@@ -871,3 +871,18 @@ pub(crate) async fn end_stale_renewals(
         })
         .collect()
 }
+
+/// The tenant and device of an enrollment.
+pub(crate) async fn whose(
+    tx: &mut Tx,
+    enrollment: EnrollmentId,
+) -> Result<Option<(TenantId, DeviceId)>> {
+    let row = tx
+        .query_one(
+            "SELECT tenant_id, device_id FROM enrollment WHERE id = ?",
+            args![enrollment],
+        )
+        .await?;
+    row.map(|row| Ok((TenantId(row.uuid(0)?), DeviceId(row.uuid(1)?))))
+        .transpose()
+}

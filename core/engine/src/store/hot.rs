@@ -73,7 +73,8 @@ pub(crate) struct Channel {
     pub(crate) session_requests: i64,
     pub(crate) session_commands: i64,
     pub(crate) session_not_now: i64,
-    pub(crate) push_due: bool,
+    /// When the channel is rung next, if at all.
+    pub(crate) push_due_at: Option<Micros>,
 }
 
 /// A row of the open queue, whole.
@@ -289,7 +290,7 @@ pub(crate) async fn load(tx: &mut Tx, group: &[Ask]) -> Result<Vec<Found>> {
                 session_requests: row.int(15)?,
                 session_commands: row.int(16)?,
                 session_not_now: row.int(17)?,
-                push_due: row.opt_int(18)?.is_some(),
+                push_due_at: row.opt_int(18)?,
             });
             slot.outstanding = delivery(&row, 20)?;
         }
@@ -574,6 +575,37 @@ pub(crate) async fn save_channels(tx: &mut Tx, channels: &[&Channel]) -> Result<
     )
     .await?;
     Ok(())
+}
+
+/// What is left in the queue of a channel that was given nothing.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Left {
+    pub(crate) enrollment: EnrollmentId,
+    /// Something was answered `NotNow`.
+    pub(crate) deferred: bool,
+    /// The earliest time at which something may go, of what may not go yet.
+    pub(crate) from: Option<Micros>,
+}
+
+/// Looks at what is left in the queues of these channels.
+pub(crate) async fn left(tx: &mut Tx, now: Micros, channels: &[EnrollmentId]) -> Result<Vec<Left>> {
+    let rows = tx
+        .query_over(
+            vec![("id", Column::Uuid(channels.iter().map(|id| id.0).collect()))],
+            "SELECT d.enrollment_id, max(d.state), min(CASE WHEN d.not_before > ? THEN d.not_before END)
+             FROM i JOIN delivery d ON d.enrollment_id = i.id GROUP BY d.enrollment_id",
+            args![now],
+        )
+        .await?;
+    rows.iter()
+        .map(|row| {
+            Ok(Left {
+                enrollment: EnrollmentId(row.uuid(0)?),
+                deferred: row.int(1)? == OpenState::NotNow.code(),
+                from: row.opt_int(2)?,
+            })
+        })
+        .collect()
 }
 
 /// Keeps the sessions that have ended.

@@ -210,6 +210,22 @@ impl Store {
         self.keys.unwrap(tenant, &row.bytes(0)?)
     }
 
+    /// The newest time that the database has seen, or 0.
+    pub(crate) async fn newest_time(&self) -> Result<crate::clock::Micros> {
+        let mut tx = self.begin_read().await?;
+        let mut newest = 0;
+        for sql in [
+            "SELECT max(last_seen_at) FROM channel",
+            "SELECT max(created_at) FROM command",
+        ] {
+            if let Some(row) = tx.query_one(sql, sql::args![]).await? {
+                newest = newest.max(row.opt_int(0)?.unwrap_or(0));
+            }
+        }
+        tx.rollback().await?;
+        Ok(newest)
+    }
+
     /// Whether the database answers.
     ///
     /// # Errors

@@ -178,6 +178,20 @@ pub(crate) async fn census(tx: &mut Tx, now: Micros) -> Result<BTreeMap<TenantId
     Ok(tenants)
 }
 
+/// Keeps PostgreSQL, for this transaction, to walking the index of what is due: with stale statistics it would rather
+/// read and sort whole tables.
+pub(crate) async fn pin_plan(tx: &mut Tx) -> Result<()> {
+    if tx.is_postgres() {
+        tx.query(
+            "SELECT set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true),
+                    set_config('enable_sort', 'off', true), set_config('enable_seqscan', 'off', true)",
+            args![],
+        )
+        .await?;
+    }
+    Ok(())
+}
+
 /// Locks up to `limit` channels of a topic that are due, the longest due first. They stay locked until the
 /// transaction ends; [`claim`] writes what was decided about them.
 pub(crate) async fn due(

@@ -187,7 +187,6 @@ pub(crate) struct JudgeRequest {
     pub(crate) tenant: TenantId,
     pub(crate) device: DeviceId,
     pub(crate) enrollment: EnrollmentId,
-    pub(crate) device_revision: i64,
     pub(crate) seq: i64,
     pub(crate) command: CommandId,
     pub(crate) request_type: String,

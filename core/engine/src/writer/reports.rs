@@ -17,7 +17,7 @@ use crate::clock::{Micros, SECOND};
 use crate::enrollment::{CertificateState, Refusal, Standing, bind};
 use crate::error::{Error, Result};
 use crate::event::{EventKind, NewEvent};
-use crate::ids::{CommandId, DeviceId, EnrollmentId, TenantId};
+use crate::ids::{CommandId, EnrollmentId, TenantId};
 use crate::queue::{
     Choice, Disposition, Heard, Hearing, Known, Open, OpenState, Outcome, Rules, choose, hear,
 };
@@ -49,7 +49,11 @@ struct Writes {
     moved: Vec<Moved>,
     events: Vec<NewEvent>,
     sessions: Vec<Channel>,
-    arrived: Vec<EnrollmentId>,
+    /// Given nothing, and rung for until now: what is left in their queues decides.
+    quiet: Vec<EnrollmentId>,
+    /// Something is under way or deferred: rung again later.
+    busy: Vec<EnrollmentId>,
+    /// Rung again at once.
     due: Vec<EnrollmentId>,
 }
 
@@ -252,8 +256,14 @@ impl<'a> Line<'a> {
         if choice.judge.is_none() {
             self.apply_choice(now, &mut channel, choice, writes);
         }
-        if channel.push_due {
-            writes.arrived.push(channel.enrollment);
+        let rung_for = channel.push_due_at.is_none_or(|due| due <= now);
+        if self.send.is_some() || hearing == Hearing::Deferred {
+            // Rung again should the answer not come (Q7, Q14); a later time that is set already stays.
+            if rung_for {
+                writes.busy.push(channel.enrollment);
+            }
+        } else if channel.push_due_at.is_some() {
+            writes.quiet.push(channel.enrollment);
         }
         self.found.channel = Some(channel);
         Ok(())
@@ -296,11 +306,6 @@ impl<'a> Line<'a> {
             tenant: channel.tenant,
             device: channel.device,
             enrollment: channel.enrollment,
-            device_revision: self
-                .found
-                .certificate
-                .as_ref()
-                .map_or(0, |c| c.device_revision),
             seq,
             command: delivery.open.command,
             request_type: delivery.open.request_type.clone(),
@@ -408,8 +413,6 @@ impl<'a> Line<'a> {
                         enrollment: channel.enrollment,
                         delivery,
                     });
-                    // The channel stays due, whatever else is answered (Q7).
-                    writes.due.push(channel.enrollment);
                 }
             }
             Hearing::Late(outcome) => {
@@ -703,13 +706,39 @@ async fn save(
     if !writes.sessions.is_empty() {
         hot::save_sessions(tx, &writes.sessions).await?;
     }
-    if !writes.arrived.is_empty() {
-        push::clear_due(tx, &writes.arrived).await?;
+    ring_later(tx, now, writes).await?;
+    first_reports(tx, now, lines, out).await
+}
+
+/// Decides when each channel is rung next. A channel whose queue is empty is not.
+async fn ring_later(tx: &mut Tx, now: Micros, writes: &mut Writes) -> Result<()> {
+    if !writes.quiet.is_empty() {
+        let left = hot::left(tx, now, &writes.quiet).await?;
+        let deferred: Vec<EnrollmentId> = left
+            .iter()
+            .filter(|left| left.deferred)
+            .map(|left| left.enrollment)
+            .collect();
+        writes
+            .quiet
+            .retain(|enrollment| !deferred.contains(enrollment));
+        writes.busy.extend(deferred);
+        if !writes.quiet.is_empty() {
+            push::clear_due(tx, &writes.quiet).await?;
+        }
+        for left in left {
+            if let (false, Some(from)) = (left.deferred, left.from) {
+                push::mark_due(tx, from, &[left.enrollment]).await?;
+            }
+        }
+    }
+    if !writes.busy.is_empty() {
+        crate::push::postpone_due(tx, now, &writes.busy).await?;
     }
     if !writes.due.is_empty() {
         push::mark_due(tx, now, &writes.due).await?;
     }
-    first_reports(tx, now, lines, out).await
+    Ok(())
 }
 
 /// E5: the first report under a renewed certificate ends the one it replaced.

@@ -24,7 +24,7 @@ pub(crate) async fn authenticate(
     let Some(secret) = bearer(request.headers()) else {
         return Problem::unauthenticated().into_response();
     };
-    let caller = match principals::authenticate(&state.store, &secret).await {
+    let caller = match principals::authenticate(state.store(), &secret).await {
         Ok(Some(caller)) => caller,
         Ok(None) => return Problem::unauthenticated().into_response(),
         Err(error) => return Problem::from(error).into_response(),
@@ -94,7 +94,7 @@ async fn permit(
         }
         Access::Tenant(scope) => {
             let missing = || Problem::not_found("the tenant");
-            let tenant = find_tenant(&state.store, named.ok_or_else(missing)?)
+            let tenant = find_tenant(state.store(), named.ok_or_else(missing)?)
                 .await?
                 .id;
             // A tenant that is not the caller's is answered like one that does not exist.

@@ -14,7 +14,7 @@ use super::super::error::Problem;
 use crate::actor::Actor;
 use crate::admin::{Caller, PageRequest};
 use crate::error::Error;
-use crate::ids::{CertificateId, GroupId, LinkId, PrincipalId, TenantId, TokenId};
+use crate::ids::{CaId, LinkId, PrincipalId, TenantId, TokenId};
 
 /// The caller, and the tenant that the path names; both put there by the permission check.
 #[derive(Clone, Debug)]
@@ -77,9 +77,8 @@ macro_rules! named {
 named! {
     PrincipalId, "principal", "the principal";
     TokenId, "token", "the token";
-    LinkId, "link", "the link";
-    GroupId, "group", "the group";
-    CertificateId, "certificate", "the certificate";
+    LinkId, "link", "the enrollment link";
+    CaId, "ca", "the external authority";
 }
 
 /// An id in the path.
@@ -96,30 +95,38 @@ impl<S: Send + Sync, T: Named> FromRequestParts<S> for Segment<T> {
     }
 }
 
-/// A name in the path, of a device, command or group, to be looked up by the operation.
-pub(crate) struct NameOf<const KIND: char>(pub(crate) String);
+macro_rules! names {
+    ($($(#[$doc:meta])* $name:ident = $segment:literal, $thing:literal;)+) => {$(
+        $(#[$doc])*
+        pub(crate) struct $name(pub(crate) String);
 
-/// The device of the path: by id, UDID or serial number.
-pub(crate) type DeviceName = NameOf<'d'>;
-/// The command of the path: by id or CommandUUID.
-pub(crate) type CommandName = NameOf<'c'>;
-/// The group of the path: by id or name.
-pub(crate) type GroupName = NameOf<'g'>;
+        impl<S: Send + Sync> FromRequestParts<S> for $name {
+            type Rejection = Problem;
 
-impl<S: Send + Sync, const KIND: char> FromRequestParts<S> for NameOf<KIND> {
-    type Rejection = Problem;
+            async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+                segment(parts, state, $segment)
+                    .await
+                    .map(Self)
+                    .ok_or_else(|| Problem::not_found($thing))
+            }
+        }
+    )+};
+}
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let (name, thing) = match KIND {
-            'd' => ("device", "the device"),
-            'c' => ("command", "the command"),
-            _ => ("group", "the group"),
-        };
-        segment(parts, state, name)
-            .await
-            .map(Self)
-            .ok_or_else(|| Problem::not_found(thing))
-    }
+// Names in the path that the operation looks up.
+names! {
+    /// A device, by id, UDID or serial number.
+    DeviceName = "device", "the device";
+    /// A command, by id or CommandUUID.
+    CommandName = "command", "the command";
+    /// A group, by id or name.
+    GroupName = "group", "the group";
+    /// A channel, by id.
+    EnrollmentName = "enrollment", "the enrollment";
+    /// A fact, by name.
+    FactName = "fact", "the fact";
+    /// A push topic.
+    TopicName = "topic", "the push certificate";
 }
 
 async fn segment<S: Send + Sync>(parts: &mut Parts, state: &S, name: &str) -> Option<String> {

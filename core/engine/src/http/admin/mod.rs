@@ -11,13 +11,22 @@ use axum::http::StatusCode;
 use axum::middleware::{from_fn_with_state, map_response};
 use axum::response::Response;
 use moka::sync::Cache;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
+mod audit;
 mod auth;
+mod commands;
+mod devices;
+mod enroll;
+mod events;
 mod extract;
+mod groups;
 mod json;
 mod me;
 mod openapi;
 mod principals;
+mod push;
 mod reply;
 mod route;
 mod tenants;
@@ -27,37 +36,52 @@ pub use openapi::openapi_json;
 pub use route::Access;
 
 use super::error::Problem;
+use crate::engine::Engine;
 use crate::ids::TokenId;
 use crate::store::Store;
+
+/// Streams of events that are open at a time.
+const STREAMS: usize = 256;
 
 /// What the handlers share.
 #[derive(Clone)]
 pub(crate) struct AdminState {
-    pub(crate) store: Store,
+    pub(crate) engine: Engine,
+    /// Room for streams of events.
+    pub(crate) streams: Arc<Semaphore>,
+    /// Ends the streams when the server stops.
+    pub(crate) stop: CancellationToken,
     touched: Arc<Cache<TokenId, ()>>,
 }
 
 impl AdminState {
+    /// The database.
+    pub(crate) fn store(&self) -> &Store {
+        self.engine.store()
+    }
+
     /// Notes that a token was used, unless that was noted within the last minute.
     async fn touch(&self, token: TokenId) {
         if self.touched.contains_key(&token) {
             return;
         }
         self.touched.insert(token, ());
-        if let Err(error) = self.store.touch_token(token).await {
+        if let Err(error) = self.store().touch_token(token).await {
             tracing::warn!(token.id = %token, %error, "the use of a token could not be noted");
         }
     }
 }
 
-/// The admin API as a router.
-pub fn admin_router(store: Store) -> Router {
+/// The admin API as a router. Its streams of events end when `stop` is cancelled.
+pub fn admin_router(engine: Engine, stop: CancellationToken) -> Router {
     let touched = Cache::builder()
         .max_capacity(10_000)
         .time_to_live(Duration::from_secs(60))
         .build();
     let state = AdminState {
-        store,
+        engine,
+        streams: Arc::new(Semaphore::new(STREAMS)),
+        stop,
         touched: Arc::new(touched),
     };
     let mut router = Router::new();

@@ -30,7 +30,7 @@ pub(crate) async fn list(
     Asked(paging): Asked<Paging>,
 ) -> Reply<List<Principal>> {
     Ok(page(
-        principals::principals(&state.store, Some(call.tenant), &paging.into()).await?,
+        principals::principals(state.store(), Some(call.tenant), &paging.into()).await?,
     ))
 }
 
@@ -43,7 +43,7 @@ pub(crate) async fn show(
     Segment(id): Segment<PrincipalId>,
 ) -> Reply<Principal> {
     Ok(Json(
-        principals::principal(&state.store, Some(call.tenant), id).await?,
+        principals::principal(state.store(), Some(call.tenant), id).await?,
     ))
 }
 
@@ -55,7 +55,7 @@ pub(crate) async fn create(
     call: InTenant,
     JsonBody(new): JsonBody<NewPrincipal>,
 ) -> Result<(StatusCode, Json<Principal>), Problem> {
-    let made = create_principal(&state.store, call.actor(), Some(call.tenant), &new.name).await?;
+    let made = create_principal(state.store(), call.actor(), Some(call.tenant), &new.name).await?;
     Ok((StatusCode::CREATED, Json(made)))
 }
 
@@ -67,7 +67,7 @@ pub(crate) async fn disable(
     call: InTenant,
     Segment(id): Segment<PrincipalId>,
 ) -> Result<StatusCode, Problem> {
-    principals::disable_principal(&state.store, &call.caller, Some(call.tenant), id).await?;
+    principals::disable_principal(state.store(), &call.caller, Some(call.tenant), id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -79,7 +79,7 @@ pub(crate) async fn list_operator(
     Asked(paging): Asked<Paging>,
 ) -> Reply<List<Principal>> {
     Ok(page(
-        principals::principals(&state.store, None, &paging.into()).await?,
+        principals::principals(state.store(), None, &paging.into()).await?,
     ))
 }
 
@@ -91,7 +91,7 @@ pub(crate) async fn create_operator(
     Anywhere(caller): Anywhere,
     JsonBody(new): JsonBody<NewPrincipal>,
 ) -> Result<(StatusCode, Json<Principal>), Problem> {
-    let made = create_principal(&state.store, caller.actor(), None, &new.name).await?;
+    let made = create_principal(state.store(), caller.actor(), None, &new.name).await?;
     Ok((StatusCode::CREATED, Json(made)))
 }
 
@@ -103,6 +103,6 @@ pub(crate) async fn disable_operator(
     Anywhere(caller): Anywhere,
     Segment(id): Segment<PrincipalId>,
 ) -> Result<StatusCode, Problem> {
-    principals::disable_principal(&state.store, &caller, None, id).await?;
+    principals::disable_principal(state.store(), &caller, None, id).await?;
     Ok(StatusCode::NO_CONTENT)
 }

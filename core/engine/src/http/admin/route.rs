@@ -8,7 +8,9 @@ use axum::http::Method;
 use axum::routing::{MethodFilter, MethodRouter, on};
 
 use super::AdminState;
-use super::{me, principals, tenants, tokens};
+use super::{
+    audit, commands, devices, enroll, events, groups, me, principals, push, tenants, tokens,
+};
 use crate::admin::Scope;
 
 /// What a route asks of the caller.
@@ -83,4 +85,51 @@ table! {
     GET "/api/v1/tenants/{tenant}/tokens", Tenant(Scope::TokensRead) => tokens::list;
     POST "/api/v1/tenants/{tenant}/tokens", Tenant(Scope::TokensWrite) => tokens::create;
     POST "/api/v1/tenants/{tenant}/tokens/{token}/revoke", Tenant(Scope::TokensWrite) => tokens::revoke;
+
+    GET "/api/v1/tenants/{tenant}/devices", Tenant(Scope::DevicesRead) => devices::list;
+    GET "/api/v1/tenants/{tenant}/devices/{device}", Tenant(Scope::DevicesRead) => devices::show;
+    POST "/api/v1/tenants/{tenant}/devices/{device}/release", Tenant(Scope::DevicesWrite) => devices::release;
+    POST "/api/v1/tenants/{tenant}/devices/{device}/refuse", Tenant(Scope::DevicesWrite) => devices::refuse;
+    POST "/api/v1/tenants/{tenant}/devices/{device}/remove", Tenant(Scope::DevicesWrite) => devices::remove;
+    POST "/api/v1/tenants/{tenant}/devices/{device}/renew", Tenant(Scope::DevicesWrite) => devices::renew;
+    GET "/api/v1/tenants/{tenant}/devices/{device}/facts", Tenant(Scope::DevicesRead) => devices::list_facts;
+    PUT "/api/v1/tenants/{tenant}/devices/{device}/facts/{fact}", Tenant(Scope::DevicesWrite) => devices::set_fact;
+    DELETE "/api/v1/tenants/{tenant}/devices/{device}/facts/{fact}", Tenant(Scope::DevicesWrite) => devices::delete_fact;
+    GET "/api/v1/tenants/{tenant}/devices/{device}/commands", Tenant(Scope::CommandsRead) => commands::of_device;
+    GET "/api/v1/tenants/{tenant}/devices/{device}/timeline", Tenant(Scope::DevicesRead) => events::timeline;
+    GET "/api/v1/tenants/{tenant}/devices/{device}/timeline/stream", Tenant(Scope::DevicesRead) => events::timeline_stream;
+    GET "/api/v1/tenants/{tenant}/events", Tenant(Scope::DevicesRead) => events::list;
+    GET "/api/v1/tenants/{tenant}/events/stream", Tenant(Scope::DevicesRead) => events::stream;
+
+    GET "/api/v1/tenants/{tenant}/groups", Tenant(Scope::DevicesRead) => groups::list;
+    POST "/api/v1/tenants/{tenant}/groups", Tenant(Scope::DevicesWrite) => groups::create;
+    GET "/api/v1/tenants/{tenant}/groups/{group}", Tenant(Scope::DevicesRead) => groups::show;
+    DELETE "/api/v1/tenants/{tenant}/groups/{group}", Tenant(Scope::DevicesWrite) => groups::delete;
+    POST "/api/v1/tenants/{tenant}/groups/{group}/add", Tenant(Scope::DevicesWrite) => groups::add;
+    POST "/api/v1/tenants/{tenant}/groups/{group}/remove", Tenant(Scope::DevicesWrite) => groups::remove;
+
+    GET "/api/v1/tenants/{tenant}/commands", Tenant(Scope::CommandsRead) => commands::list;
+    POST "/api/v1/tenants/{tenant}/commands", Tenant(Scope::CommandsSend) => commands::create;
+    GET "/api/v1/tenants/{tenant}/commands/{command}", Tenant(Scope::CommandsRead) => commands::show;
+    GET "/api/v1/tenants/{tenant}/commands/{command}/deliveries", Tenant(Scope::CommandsRead) => commands::deliveries;
+    GET "/api/v1/tenants/{tenant}/commands/{command}/deliveries/{enrollment}", Tenant(Scope::CommandsRead) => commands::delivery;
+    POST "/api/v1/tenants/{tenant}/commands/{command}/cancel", Tenant(Scope::CommandsSend) => commands::cancel;
+
+    POST "/api/v1/tenants/{tenant}/push", Tenant(Scope::PushWrite) => push::ring_now;
+    GET "/api/v1/tenants/{tenant}/push/certificates", Tenant(Scope::PushRead) => push::certificates;
+    POST "/api/v1/tenants/{tenant}/push/certificates", Tenant(Scope::PushWrite) => push::import;
+    POST "/api/v1/tenants/{tenant}/push/certificates/{topic}/resume", Tenant(Scope::PushWrite) => push::resume;
+
+    GET "/api/v1/tenants/{tenant}/enrollment-links", Tenant(Scope::EnrollRead) => enroll::list_links;
+    POST "/api/v1/tenants/{tenant}/enrollment-links", Tenant(Scope::EnrollWrite) => enroll::create;
+    GET "/api/v1/tenants/{tenant}/enrollment-links/{link}", Tenant(Scope::EnrollRead) => enroll::show;
+    POST "/api/v1/tenants/{tenant}/enrollment-links/{link}/revoke", Tenant(Scope::EnrollWrite) => enroll::revoke;
+    GET "/api/v1/tenants/{tenant}/cas", Tenant(Scope::CaRead) => enroll::list_cas;
+    POST "/api/v1/tenants/{tenant}/cas", Tenant(Scope::CaWrite) => enroll::add_ca;
+    POST "/api/v1/tenants/{tenant}/cas/{ca}/retire", Tenant(Scope::CaWrite) => enroll::retire_ca;
+
+    GET "/api/v1/audit", Operator(Scope::AuditRead) => audit::list_operator;
+    GET "/api/v1/audit/verify", Operator(Scope::AuditRead) => audit::verify_operator;
+    GET "/api/v1/tenants/{tenant}/audit", Tenant(Scope::AuditRead) => audit::list;
+    GET "/api/v1/tenants/{tenant}/audit/verify", Tenant(Scope::AuditRead) => audit::verify;
 }

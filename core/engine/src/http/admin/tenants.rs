@@ -11,6 +11,7 @@ use super::extract::{Anywhere, Asked, InTenant, Paging};
 use super::json::JsonBody;
 use super::reply::{List, Reply, list as page};
 use crate::admin::{Tenant, create_tenant, find_tenant, tenants};
+use crate::identity::create_authority;
 
 /// A tenant to make.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
@@ -31,11 +32,11 @@ pub(crate) async fn list(
     Asked(paging): Asked<Paging>,
 ) -> Reply<List<Tenant>> {
     Ok(page(
-        tenants::tenants(&state.store, caller.tenant, &paging.into()).await?,
+        tenants::tenants(state.store(), caller.tenant, &paging.into()).await?,
     ))
 }
 
-/// Makes a tenant.
+/// Makes a tenant, with a certificate authority of its own.
 #[utoipa::path(post, path = "/api/v1/tenants", tag = "Tenants", request_body = NewTenant,
     responses((status = 201, body = Tenant)))]
 pub(crate) async fn create(
@@ -43,7 +44,8 @@ pub(crate) async fn create(
     Anywhere(caller): Anywhere,
     JsonBody(new): JsonBody<NewTenant>,
 ) -> Result<(StatusCode, Json<Tenant>), Problem> {
-    let tenant = create_tenant(&state.store, caller.actor(), &new.slug, &new.name).await?;
+    let tenant = create_tenant(state.store(), caller.actor(), &new.slug, &new.name).await?;
+    create_authority(state.store(), tenant.id, &tenant.name).await?;
     Ok((StatusCode::CREATED, Json(tenant)))
 }
 
@@ -52,6 +54,6 @@ pub(crate) async fn create(
     responses((status = 200, body = Tenant)))]
 pub(crate) async fn show(State(state): State<AdminState>, call: InTenant) -> Reply<Tenant> {
     Ok(Json(
-        find_tenant(&state.store, &call.tenant.to_string()).await?,
+        find_tenant(state.store(), &call.tenant.to_string()).await?,
     ))
 }

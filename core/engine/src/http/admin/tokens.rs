@@ -50,7 +50,7 @@ async fn make(
         principal: new.principal_id.unwrap_or(caller.principal),
         expires_at: new.expires_at.map(|at| at.0),
     };
-    let (token, secret) = principals::create_token(&state.store, caller, wanted).await?;
+    let (token, secret) = principals::create_token(state.store(), caller, wanted).await?;
     let secret = secret.expose().to_owned();
     Ok((StatusCode::CREATED, Json(MadeToken { token, secret })))
 }
@@ -64,7 +64,7 @@ pub(crate) async fn list(
     Asked(paging): Asked<Paging>,
 ) -> Reply<List<Token>> {
     Ok(page(
-        principals::tokens(&state.store, Some(call.tenant), &paging.into()).await?,
+        principals::tokens(state.store(), Some(call.tenant), &paging.into()).await?,
     ))
 }
 
@@ -87,7 +87,7 @@ pub(crate) async fn revoke(
     call: InTenant,
     Segment(id): Segment<TokenId>,
 ) -> Result<StatusCode, Problem> {
-    principals::revoke_token(&state.store, &call.caller, Some(call.tenant), id).await?;
+    principals::revoke_token(state.store(), &call.caller, Some(call.tenant), id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -99,7 +99,7 @@ pub(crate) async fn list_operator(
     Asked(paging): Asked<Paging>,
 ) -> Reply<List<Token>> {
     Ok(page(
-        principals::tokens(&state.store, None, &paging.into()).await?,
+        principals::tokens(state.store(), None, &paging.into()).await?,
     ))
 }
 
@@ -121,6 +121,6 @@ pub(crate) async fn revoke_operator(
     Anywhere(caller): Anywhere,
     Segment(id): Segment<TokenId>,
 ) -> Result<StatusCode, Problem> {
-    principals::revoke_token(&state.store, &caller, None, id).await?;
+    principals::revoke_token(state.store(), &caller, None, id).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -3,6 +3,7 @@
 mod bad_scep;
 mod client;
 mod enrolling;
+mod interop;
 mod links;
 mod renewing;
 mod revoking;
@@ -21,7 +22,7 @@ use super::*;
 use crate::actor::Actor;
 use crate::clock::{Clock, HOUR, ManualClock, SECOND, SystemEntropy};
 use crate::http::{PeerAddress, enroll_router, scep_router};
-use crate::ids::{CertificateId, DeviceId, EnrollmentId, GrantId};
+use crate::ids::{DeviceId, EnrollmentId, GrantId};
 use crate::seal::{Keyring, RootKey};
 use crate::store::StoreOptions;
 use crate::store::sql::args;

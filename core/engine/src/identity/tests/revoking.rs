@@ -216,7 +216,7 @@ async fn an_authority_is_made_once_and_its_key_is_sealed() {
         "CA:TRUE, pathlen:0",
         "Digital Signature, Key Encipherment, Certificate Sign",
         "Public-Key: (2048 bit)",
-        "O = Orchard <School>",
+        "Orchard <School>",
     ] {
         assert!(text.contains(expected), "{expected}\n{text}");
     }

@@ -1,7 +1,6 @@
 //! The pusher against a real database of either engine, a clock moved by hand, and a line to APNs that answers as told.
 
 mod import;
-mod perf;
 mod rounds;
 mod trouble;
 

@@ -1,5 +1,9 @@
 //! A small stage for tests of the engine: a store, a tenant, devices with certificates, requests through the router.
-#![allow(dead_code, reason = "each test uses its part of the stage")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each test uses its part of the stage"
+)]
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -55,13 +59,17 @@ impl ApnsTransport for NoPush {
     }
 }
 
+/// What a test changes in the engine's options.
+pub type Tune = Arc<dyn Fn(&mut EngineOptions) + Send + Sync>;
+
 pub struct Stage {
     pub engine: Engine,
     pub clock: Arc<ManualClock>,
     pub tenant: TenantId,
     pub sql: Sql,
     pub hooks: Hooks,
-    url: String,
+    pub url: String,
+    tune: Tune,
     _folder: tempfile::TempDir,
 }
 
@@ -118,13 +126,17 @@ impl Stage {
     }
 
     pub async fn with_hooks(backend: Backend, hooks: Hooks) -> Self {
+        Self::tuned(backend, hooks, Arc::new(|_| {})).await
+    }
+
+    pub async fn tuned(backend: Backend, hooks: Hooks, tune: Tune) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let url = match backend {
             Backend::Sqlite => format!("sqlite:{}", folder.path().join("pomona.db").display()),
             Backend::Postgres => fresh_database().await,
         };
         let clock = Arc::new(ManualClock::at(NEW_YEAR));
-        let engine = start(&url, &folder, clock.clone(), hooks.clone()).await;
+        let engine = start(&url, &folder, clock.clone(), hooks.clone(), &tune).await;
         let sql = match backend {
             Backend::Sqlite => {
                 let path = url.trim_start_matches("sqlite:");
@@ -135,25 +147,7 @@ impl Stage {
             }
             Backend::Postgres => Sql::Postgres(sqlx::PgPool::connect(&url).await.unwrap()),
         };
-        let tenant = TenantId(Uuid::now_v7());
-        let ring = Keyring::new(&root()).unwrap();
-        let data_key = ring.create(&SystemEntropy::default(), tenant).unwrap();
-        sql.run(&format!(
-            "INSERT INTO tenant (id, slug, name, created_at, data_key, settings)
-             VALUES ({}, 't{}', 'Test', 0, {}, '{{}}')",
-            sql.id(tenant.0),
-            tenant.0.simple(),
-            sql.blob(&data_key)
-        ))
-        .await;
-        sql.run(&format!(
-            "INSERT INTO push_certificate (tenant_id, topic, id, certificate_pem, key_sealed, not_after, created_at,
-                stopped_at, stopped_reason) VALUES ({}, '{TOPIC}', {}, '', {}, 0, 0, 1, 'test')",
-            sql.id(tenant.0),
-            sql.id(Uuid::now_v7()),
-            sql.blob(&[0])
-        ))
-        .await;
+        let tenant = new_tenant(&sql).await;
         Self {
             engine,
             clock,
@@ -161,8 +155,14 @@ impl Stage {
             sql,
             hooks,
             url,
+            tune,
             _folder: folder,
         }
+    }
+
+    /// Another tenant of the same installation.
+    pub async fn add_tenant(&self) -> TenantId {
+        new_tenant(&self.sql).await
     }
 
     /// Stops the engine and starts another on the same database.
@@ -174,6 +174,7 @@ impl Stage {
             &self._folder,
             self.clock.clone(),
             self.hooks.clone(),
+            &self.tune,
         )
         .await;
     }
@@ -185,6 +186,19 @@ impl Stage {
             &self._folder,
             self.clock.clone(),
             self.hooks.clone(),
+            &self.tune,
+        )
+        .await
+    }
+
+    /// As [`second`](Self::second), with other options.
+    pub async fn another(&self, tune: Tune) -> Engine {
+        start(
+            &self.url,
+            &self._folder,
+            self.clock.clone(),
+            self.hooks.clone(),
+            &tune,
         )
         .await
     }
@@ -196,27 +210,40 @@ impl Stage {
         ident: Option<&str>,
         renews: Option<EnrollmentId>,
     ) -> Card {
+        self.card_in(self.tenant, kind, ident, renews).await
+    }
+
+    /// As [`card`](Self::card), of one of several tenants; good for ten years, its grant for one.
+    pub async fn card_in(
+        &self,
+        tenant: TenantId,
+        kind: &str,
+        ident: Option<&str>,
+        renews: Option<EnrollmentId>,
+    ) -> Card {
+        let now = self.clock.now();
         let id = Uuid::now_v7();
         let grant = Uuid::now_v7();
         let der = [b"card ".as_slice(), id.as_bytes()].concat();
         let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &der);
         let named = ident.map_or("NULL".into(), |ident| format!("'{ident}'"));
         let renews = renews.map_or("NULL".into(), |id| self.sql.id(id.0));
-        let end = NEW_YEAR + 365 * 86_400_000_000;
+        let end = now + 365 * 86_400_000_000;
+        let last = now + 10 * 365 * 86_400_000_000;
         self.sql
             .run(&format!(
                 "INSERT INTO identity_grant (id, tenant_id, kind, device_ident, enrollment_id, created_at, expires_at,
-                    issued_at) VALUES ({}, {}, '{kind}', {named}, {renews}, {NEW_YEAR}, {end}, {NEW_YEAR})",
+                    issued_at) VALUES ({}, {}, '{kind}', {named}, {renews}, {now}, {end}, {now})",
                 self.sql.id(grant),
-                self.sql.id(self.tenant.0),
+                self.sql.id(tenant.0),
             ))
             .await;
         self.sql
             .run(&format!(
                 "INSERT INTO certificate (id, tenant_id, fingerprint, grant_id, state, subject, not_before, not_after, der,
-                    created_at) VALUES ({}, {}, {}, {}, 0, 'CN=test', 0, {end}, {}, {NEW_YEAR})",
+                    created_at) VALUES ({}, {}, {}, {}, 0, 'CN=test', 0, {last}, {}, {now})",
                 self.sql.id(id),
-                self.sql.id(self.tenant.0),
+                self.sql.id(tenant.0),
                 self.sql.blob(hash.as_ref()),
                 self.sql.id(grant),
                 self.sql.blob(&der)
@@ -293,6 +320,35 @@ pub async fn send_to(
     (status, String::from_utf8_lossy(&bytes).into_owned())
 }
 
+/// A tenant with one push topic.
+async fn new_tenant(sql: &Sql) -> TenantId {
+    let tenant = TenantId(Uuid::now_v7());
+    let ring = Keyring::new(&root()).unwrap();
+    let data_key = ring.create(&SystemEntropy::default(), tenant).unwrap();
+    sql.run(&format!(
+        "INSERT INTO tenant (id, slug, name, created_at, data_key, settings)
+         VALUES ({}, 't{}', 'Test', 0, {}, '{{}}')",
+        sql.id(tenant.0),
+        tenant.0.simple(),
+        sql.blob(&data_key)
+    ))
+    .await;
+    add_topic(sql, tenant, TOPIC).await;
+    tenant
+}
+
+/// A push topic whose certificate is stopped: nobody is rung.
+pub async fn add_topic(sql: &Sql, tenant: TenantId, topic: &str) {
+    sql.run(&format!(
+        "INSERT INTO push_certificate (tenant_id, topic, id, certificate_pem, key_sealed, not_after, created_at,
+            stopped_at, stopped_reason) VALUES ({}, '{topic}', {}, '', {}, 0, 0, 1, 'test')",
+        sql.id(tenant.0),
+        sql.id(Uuid::now_v7()),
+        sql.blob(&[0])
+    ))
+    .await;
+}
+
 fn root() -> RootKey {
     RootKey::from_bytes(&[7; 32]).unwrap()
 }
@@ -302,6 +358,7 @@ async fn start(
     folder: &tempfile::TempDir,
     clock: Arc<ManualClock>,
     hooks: Hooks,
+    tune: &Tune,
 ) -> Engine {
     let options = StoreOptions {
         url: url.to_owned(),
@@ -317,6 +374,7 @@ async fn start(
         folder.path().join("revocations"),
     );
     options.poll_interval = Duration::from_millis(20);
+    tune(&mut options);
     Engine::start(store, options, hooks, Arc::new(NoPush))
         .await
         .unwrap()

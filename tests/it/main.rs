@@ -7,5 +7,6 @@
 )]
 
 mod architecture;
+mod kill_loop;
 mod regressions;
 mod tidiness;

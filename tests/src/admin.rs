@@ -57,7 +57,7 @@ impl Admin {
     /// Whether the server says that it is ready.
     pub async fn ready(&self) -> bool {
         matches!(
-            self.call(Method::GET, "/readyz", None).await,
+            self.call(Method::GET, "/readyz", None, None).await,
             Ok((StatusCode::OK, _))
         )
     }
@@ -117,7 +117,8 @@ impl Admin {
         }
     }
 
-    /// Sends a request and gives status and body, whatever they are; a body that is no JSON becomes a string.
+    /// Sends a request, with an idempotency key if there is one, and gives status and body, whatever they are; a body
+    /// that is no JSON becomes a string.
     ///
     /// # Errors
     /// The server was not reached or did not answer in a minute.
@@ -126,6 +127,7 @@ impl Admin {
         method: Method,
         path: &str,
         body: Option<&Value>,
+        key: Option<&str>,
     ) -> Result<(StatusCode, Value)> {
         let url = self
             .base
@@ -138,6 +140,9 @@ impl Admin {
             .header(header::AUTHORIZATION, &self.authorization);
         if body.is_some() {
             request = request.header(header::CONTENT_TYPE, "application/json");
+        }
+        if let Some(key) = key {
+            request = request.header("idempotency-key", key);
         }
         let request = request
             .body(Full::new(Bytes::from(bytes)))
@@ -159,7 +164,7 @@ impl Admin {
     }
 
     async fn succeed(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value> {
-        let (status, value) = self.call(method.clone(), path, body).await?;
+        let (status, value) = self.call(method.clone(), path, body, None).await?;
         if !status.is_success() {
             bail!("{method} {path}: {status}: {value}");
         }

@@ -23,6 +23,17 @@ pub struct Delivery {
     pub command_uuid: String,
 }
 
+impl Delivery {
+    /// A delivery; the case of a UDID does not count.
+    #[must_use]
+    pub fn new(udid: &str, command_uuid: &str) -> Self {
+        Self {
+            udid: udid.to_ascii_uppercase(),
+            command_uuid: command_uuid.to_owned(),
+        }
+    }
+}
+
 /// What the server says of a delivery.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ServerSays {
@@ -145,7 +156,7 @@ impl Audit {
         }
         for (uuid, command) in record.commands() {
             self.devices
-                .insert(delivery(record.udid(), uuid), command.into());
+                .insert(Delivery::new(record.udid(), uuid), command.into());
         }
     }
 
@@ -246,13 +257,6 @@ pub fn faults(summary: &Summary) -> Vec<String> {
         .collect()
 }
 
-fn delivery(udid: &str, command_uuid: &str) -> Delivery {
-    Delivery {
-        udid: udid.to_owned(),
-        command_uuid: command_uuid.to_owned(),
-    }
-}
-
 fn judge_server(server: &[ServerSays], device: Option<&DeviceSays>, drained: bool) -> Vec<Wrong> {
     let mut wrong = Vec::new();
     let given = device.and_then(|device| device.answer.as_deref());
@@ -307,7 +311,7 @@ mod tests {
 
     fn found(server: &[ServerSays], device: Option<DeviceSays>) -> Vec<Wrong> {
         let mut audit = Audit::default();
-        let delivery = delivery("U", "c");
+        let delivery = Delivery::new("U", "c");
         audit.accept(delivery.clone());
         for says in server {
             audit.hear_server(delivery.clone(), says.clone());
@@ -382,15 +386,15 @@ mod tests {
     #[test]
     fn a_command_that_nobody_queued_is_found() {
         let mut audit = Audit::default();
-        audit.devices.insert(delivery("U", "c"), answered());
+        audit.devices.insert(Delivery::new("U", "c"), answered());
         assert_eq!(audit.compare(true).count(Wrong::CommandInvented), 1);
     }
 
     #[test]
     fn an_open_command_is_no_finding_while_there_was_no_time_for_it() {
         let mut audit = Audit::default();
-        audit.accept(delivery("U", "c"));
-        audit.hear_server(delivery("U", "c"), ServerSays::Open);
+        audit.accept(Delivery::new("U", "c"));
+        audit.hear_server(Delivery::new("U", "c"), ServerSays::Open);
         assert!(audit.compare(false).is_clean());
         assert_eq!(audit.unanswered(), 1);
     }

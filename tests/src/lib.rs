@@ -8,11 +8,16 @@ mod admin;
 pub mod audit;
 mod checkout;
 mod database;
+pub mod kill_loop;
+mod lab;
 mod postgres;
 mod server;
+mod tenant;
 
 pub use admin::Admin;
 pub use checkout::{checkout, pomona_binary, tracked_files};
 pub use database::{BackEnd, TestDatabase};
+pub use lab::Lab;
 pub use postgres::{Database, PostgresServer, postgres_missing, shared_postgres};
 pub use server::{ProcessorTime, ServerFolder, ServerProcess, processor_time};
+pub use tenant::{ListedDevice, Queued, Tenant};

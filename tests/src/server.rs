@@ -9,6 +9,7 @@ mod usage;
 use std::{
     fs,
     io::Write,
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
@@ -126,11 +127,12 @@ impl ServerFolder {
     }
 
     /// Starts `pomona serve` with further settings as flags (`--push-server`, …) and waits until it is ready. Its
-    /// log is appended to `server.log` in the folder.
+    /// log is appended to `server.log` in the folder. `apart` puts it into a process group of its own, where the
+    /// terminal's interrupt does not reach it.
     ///
     /// # Errors
     /// The process ended or was not ready in time; the error carries the end of its log.
-    pub async fn serve(&self, settings: &[(&str, &str)]) -> Result<ServerProcess> {
+    pub async fn serve(&self, settings: &[(&str, &str)], apart: bool) -> Result<ServerProcess> {
         let log = self.dir.join("server.log");
         let out = fs::File::options()
             .create(true)
@@ -146,6 +148,9 @@ impl ServerFolder {
             .args(["--proxy-listen", &format!("127.0.0.1:{}", self.proxy_port)]);
         for (name, value) in settings {
             command.args([name, value]);
+        }
+        if apart {
+            command.process_group(0);
         }
         let child = command
             .stdin(Stdio::null())

@@ -46,9 +46,7 @@ fn no() -> Outcome {
     refused("2")
 }
 
-#[tokio::test]
-async fn the_authority_is_told_as_one_certificate_and_its_capabilities_as_text() {
-    let site = Site::new().await;
+async fn the_authority_is_told_as_one_certificate_and_its_capabilities_as_text(site: Site) {
     let base = format!("/scep/{}", site.tenant);
     let reply = site
         .get(&format!("{base}?operation=GetCACert&message=any"))
@@ -71,9 +69,7 @@ async fn the_authority_is_told_as_one_certificate_and_its_capabilities_as_text()
     }
 }
 
-#[tokio::test]
-async fn a_link_leads_to_a_certificate_that_openssl_accepts() {
-    let site = Site::new().await;
+async fn a_link_leads_to_a_certificate_that_openssl_accepts(site: Site) {
     let link = site.link(1).await;
     let grant = site.profile(&link).await;
     assert_eq!(site.uses(&link).await, 0, "a profile uses nothing up");
@@ -126,9 +122,7 @@ async fn a_link_leads_to_a_certificate_that_openssl_accepts() {
     assert!(!text.contains("Server Authentication"));
 }
 
-#[tokio::test]
-async fn the_same_key_gets_the_same_certificate_again_and_no_other_key_gets_one() {
-    let site = Site::new().await;
+async fn the_same_key_gets_the_same_certificate_again_and_no_other_key_gets_one(site: Site) {
     let link = site.link(5).await;
     let grant = site.profile(&link).await;
     let first = site.enroll_by(&grant, device(0), "t1").await;
@@ -140,9 +134,7 @@ async fn the_same_key_gets_the_same_certificate_again_and_no_other_key_gets_one(
     assert_eq!(site.uses(&link).await, 1);
 }
 
-#[tokio::test]
-async fn a_message_may_come_by_get_in_either_alphabet() {
-    let site = Site::new().await;
+async fn a_message_may_come_by_get_in_either_alphabet(site: Site) {
     let ca = site.ca().await;
     let grant = site.grant().await;
     let envelope = Envelope::new(&ca, device(0), "t1");
@@ -173,9 +165,7 @@ async fn a_message_may_come_by_get_in_either_alphabet() {
     }
 }
 
-#[tokio::test]
-async fn a_challenge_works_for_its_tenant_its_time_and_an_open_link() {
-    let site = Site::new().await;
+async fn a_challenge_works_for_its_tenant_its_time_and_an_open_link(site: Site) {
     let expired = site.grant().await;
     site.clock.advance(60 * MINUTE);
     assert_eq!(site.enroll_by(&expired, device(0), "t1").await, no());
@@ -202,9 +192,7 @@ async fn a_challenge_works_for_its_tenant_its_time_and_an_open_link() {
     assert_eq!(site.count("certificate").await, 0);
 }
 
-#[tokio::test]
-async fn a_fresh_database_refuses_everything() {
-    let site = Site::new().await;
+async fn a_fresh_database_refuses_everything(site: Site) {
     let made_up = (
         GrantId(uuid::Uuid::from_u128(1)),
         challenge::fresh(site.store.random().as_ref()),
@@ -217,9 +205,7 @@ async fn a_fresh_database_refuses_everything() {
     assert_eq!(reply.status, StatusCode::NOT_FOUND);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn the_same_request_many_times_at_once_issues_one_certificate() {
-    let site = Site::new().await;
+async fn the_same_request_many_times_at_once_issues_one_certificate(site: Site) {
     let link = site.link(5).await;
     let grant = site.profile(&link).await;
     let ca = site.ca().await;
@@ -234,9 +220,7 @@ async fn the_same_request_many_times_at_once_issues_one_certificate() {
     assert_eq!(site.uses(&link).await, 1);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_link_is_never_used_more_often_than_it_may() {
-    let site = Site::new().await;
+async fn a_link_is_never_used_more_often_than_it_may(site: Site) {
     let link = site.link(3).await;
     let ca = site.ca().await;
     let mut messages = Vec::new();
@@ -319,4 +303,15 @@ async fn a_body_that_is_too_large_is_refused_before_it_is_read() {
         site.send(streamed).await.status,
         StatusCode::PAYLOAD_TOO_LARGE
     );
+}
+
+on_both_engines! {
+    the_authority_is_told_as_one_certificate_and_its_capabilities_as_text,
+    a_link_leads_to_a_certificate_that_openssl_accepts,
+    the_same_key_gets_the_same_certificate_again_and_no_other_key_gets_one,
+    a_message_may_come_by_get_in_either_alphabet,
+    a_challenge_works_for_its_tenant_its_time_and_an_open_link,
+    a_fresh_database_refuses_everything,
+    the_same_request_many_times_at_once_issues_one_certificate,
+    a_link_is_never_used_more_often_than_it_may,
 }

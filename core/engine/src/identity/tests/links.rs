@@ -29,9 +29,7 @@ impl Site {
     }
 }
 
-#[tokio::test]
-async fn the_page_says_who_manages_and_needs_nothing_from_elsewhere() {
-    let site = Site::new().await;
+async fn the_page_says_who_manages_and_needs_nothing_from_elsewhere(site: Site) {
     let link = site.link(3).await;
     let reply = site.page(&link).await;
     assert_eq!(reply.status, StatusCode::OK);
@@ -72,9 +70,7 @@ async fn the_style_in_the_page_is_the_one_that_the_policy_allows() {
     assert!(reply.header("content-security-policy").contains(&hash));
 }
 
-#[tokio::test]
-async fn a_profile_is_signed_by_the_authority_unless_asked_for_plain() {
-    let site = Site::new().await;
+async fn a_profile_is_signed_by_the_authority_unless_asked_for_plain(site: Site) {
     let link = site.link(3).await;
     let path = format!("/enroll/{}", link.url_token);
     let reply = site
@@ -123,9 +119,7 @@ async fn a_profile_is_signed_by_the_authority_unless_asked_for_plain() {
     assert_eq!(site.uses(&link).await, 0);
 }
 
-#[tokio::test]
-async fn links_that_cannot_be_used_are_404_with_a_page_that_says_why() {
-    let site = Site::new().await;
+async fn links_that_cannot_be_used_are_404_with_a_page_that_says_why(site: Site) {
     let (expired, revoked, used) = (site.link(1).await, site.link(1).await, site.link(1).await);
     let device = super::client::device(0);
     let grant = site.profile(&used).await;
@@ -173,9 +167,7 @@ async fn guessing_tokens_is_slowed_down() {
     assert_eq!(statuses[60], StatusCode::TOO_MANY_REQUESTS);
 }
 
-#[tokio::test]
-async fn without_a_push_certificate_there_is_no_profile_and_the_page_says_so() {
-    let site = Site::new().await;
+async fn without_a_push_certificate_there_is_no_profile_and_the_page_says_so(site: Site) {
     let link = site.link(1).await;
     let mut tx = site.store.begin().await.unwrap();
     tx.execute("DELETE FROM push_certificate", args![])
@@ -189,9 +181,7 @@ async fn without_a_push_certificate_there_is_no_profile_and_the_page_says_so() {
     assert_eq!(site.count("identity_grant").await, 0);
 }
 
-#[tokio::test]
-async fn a_link_for_one_device_gives_grants_for_that_device() {
-    let site = Site::new().await;
+async fn a_link_for_one_device_gives_grants_for_that_device(site: Site) {
     let new = NewLink {
         name: "Ada's".into(),
         max_uses: 1,
@@ -223,9 +213,7 @@ async fn a_link_for_one_device_gives_grants_for_that_device() {
     assert_eq!(row.text(3).unwrap(), "link");
 }
 
-#[tokio::test]
-async fn links_are_bounded_listed_and_leave_a_trace() {
-    let site = Site::new().await;
+async fn links_are_bounded_listed_and_leave_a_trace(site: Site) {
     for (name, uses, life) in [
         ("", 1, DAY),
         ("a\u{202e}b", 1, DAY),
@@ -265,4 +253,13 @@ async fn links_are_bounded_listed_and_leave_a_trace() {
     let shown = serde_json::to_value(&made[0].link).unwrap();
     assert_eq!(shown["state"], "open");
     assert_eq!(shown["expires_at"], "2027-01-16T08:00:00Z");
+}
+
+on_both_engines! {
+    the_page_says_who_manages_and_needs_nothing_from_elsewhere,
+    a_profile_is_signed_by_the_authority_unless_asked_for_plain,
+    links_that_cannot_be_used_are_404_with_a_page_that_says_why,
+    without_a_push_certificate_there_is_no_profile_and_the_page_says_so,
+    a_link_for_one_device_gives_grants_for_that_device,
+    links_are_bounded_listed_and_leave_a_trace,
 }

@@ -1,9 +1,34 @@
 //! The identity module against a database and over HTTP, with a SCEP client of the tests' own.
 
+/// Makes each of the named checks a test on SQLite and a test on PostgreSQL, where that is installed.
+macro_rules! on_both_engines {
+    ($($name:ident),+ $(,)?) => {
+        mod on_sqlite {
+            use super::*;
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    super::$name(Site::new().await).await;
+                }
+            )+
+        }
+        mod on_postgres {
+            use super::*;
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    if let Some(site) = Site::on_postgres().await {
+                        super::$name(site).await;
+                    }
+                }
+            )+
+        }
+    };
+}
+
 mod bad_scep;
 mod client;
 mod enrolling;
-mod interop;
 mod links;
 mod renewing;
 mod revoking;
@@ -61,6 +86,21 @@ impl Site {
     async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite:{}", folder.path().join("db").display());
+        Self::on(url, folder).await
+    }
+
+    async fn on_postgres() -> Option<Self> {
+        if pomona_tests::postgres_missing().is_some() {
+            return None;
+        }
+        let database = tokio::task::spawn_blocking(pomona_tests::shared_postgres)
+            .await
+            .unwrap()
+            .unwrap();
+        Some(Self::on(database.url, tempfile::tempdir().unwrap()).await)
+    }
+
+    async fn on(url: String, folder: tempfile::TempDir) -> Self {
         let clock = Arc::new(ManualClock::at(START));
         let random = Arc::new(SystemEntropy::default());
         let keyring = Keyring::new(&RootKey::from_bytes(&[7; 32]).unwrap()).unwrap();

@@ -65,9 +65,7 @@ fn days(from: i64, to: i64) -> Validity {
     }
 }
 
-#[tokio::test]
-async fn a_certificate_of_a_named_authority_counts_while_it_lasts() {
-    let site = Site::new().await;
+async fn a_certificate_of_a_named_authority_counts_while_it_lasts(site: Site) {
     let (known, unknown) = (Elsewhere::new("known"), Elsewhere::new("unknown"));
     let leaf = known.client(days(-1, 10));
     let judge = async |der: &[u8]| foreign(&site.store, site.tenant, der).await.unwrap();
@@ -143,9 +141,7 @@ async fn a_certificate_of_a_named_authority_counts_while_it_lasts() {
     assert!(matches!(again, Err(Error::NotFound(_))));
 }
 
-#[tokio::test]
-async fn the_journal_and_the_database_agree_after_reconciling() {
-    let site = Site::new().await;
+async fn the_journal_and_the_database_agree_after_reconciling(site: Site) {
     let in_journal = site
         .enroll_by(&site.grant().await, device(0), "t1")
         .await
@@ -232,4 +228,9 @@ async fn an_authority_is_made_once_and_its_key_is_sealed() {
                 .any(|window| window == unsealed)
         );
     }
+}
+
+on_both_engines! {
+    a_certificate_of_a_named_authority_counts_while_it_lasts,
+    the_journal_and_the_database_agree_after_reconciling,
 }

@@ -159,6 +159,9 @@ impl From<NotDer> for EnvelopedError {
 
 /// Opens a message that was encrypted to `certificate`.
 ///
+/// The format has no integrity check: a damaged message may come out as rubbish instead of an error. The caller must treat
+/// contents it cannot parse exactly like [`EnvelopedError::Undecryptable`].
+///
 /// # Errors
 /// [`EnvelopedError`]; [`EnvelopedError::Undecryptable`] for everything that goes wrong after a recipient matched.
 pub fn decrypt(

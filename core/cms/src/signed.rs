@@ -7,12 +7,16 @@
 //!
 //! Source: RFC 5652 sections 5 and 11.
 
+mod error;
+
+pub use error::{Blame, SignedError};
+
 use der::asn1::ObjectIdentifier;
 
-use crate::ber::{self, BerError, Limits};
+use crate::ber::{self, Limits};
 use crate::civil::read_time;
 use crate::der_io::{NotDer, Reader, Tlv, push_header, read_algorithm, single, tag};
-use crate::key::{self, DigestAlgorithm, KeyError, Scheme, VerifyError};
+use crate::key::{self, DigestAlgorithm, Scheme, VerifyError};
 use crate::oid;
 use crate::x509::CertificateParts;
 
@@ -67,163 +71,6 @@ impl Policy {
             max_bytes: 256 * 1024,
             ..Self::strict()
         }
-    }
-}
-
-/// Whose fault an error is, and so which answer it gets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Blame {
-    /// The bytes are not a message of this kind.
-    Malformed,
-    /// A readable message that does not count.
-    Forbidden,
-}
-
-/// Why a signed message does not count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[allow(missing_docs, reason = "the messages say it")]
-pub enum SignedError {
-    #[error("not acceptable BER: {0}")]
-    Ber(#[from] BerError),
-    #[error("not a signed message")]
-    NotSignedData,
-    #[error("signed message malformed")]
-    Malformed,
-    #[error("version not known")]
-    Version,
-    #[error("no digest algorithm listed")]
-    NoDigest,
-    #[error("too many digest algorithms listed")]
-    TooManyDigests,
-    #[error("the signer's digest algorithm is not listed")]
-    DigestNotListed,
-    #[error("no signer")]
-    NoSigner,
-    #[error("more than one signer")]
-    SeveralSigners,
-    #[error("no certificates")]
-    NoCertificates,
-    #[error("too many certificates")]
-    TooManyCertificates,
-    #[error("the signer's certificate is absent")]
-    SignerNotFound,
-    #[error("two different certificates answer to the signer's name")]
-    AmbiguousSigner,
-    #[error("too many signed attributes")]
-    TooManyAttributes,
-    #[error("signed attribute malformed")]
-    AttributeMalformed,
-    #[error("signed attributes carry the wrong tag")]
-    AttributesTag,
-    #[error("a signed attribute occurs twice")]
-    DuplicateAttribute,
-    #[error("signed attributes are missing")]
-    AttributesMissing,
-    #[error("content-type attribute missing")]
-    ContentTypeMissing,
-    #[error("content-type attribute differs from the content")]
-    ContentTypeDiffers,
-    #[error("message-digest attribute missing")]
-    MessageDigestMissing,
-    #[error("digest algorithm not supported")]
-    UnsupportedDigest,
-    #[error("signature algorithm not supported")]
-    UnsupportedSignature,
-    #[error("SHA-1 not accepted here")]
-    Sha1Refused,
-    #[error("signer's key not accepted: {0}")]
-    Key(KeyError),
-    #[error("digest does not match the content")]
-    DigestMismatch,
-    #[error("signature does not match")]
-    SignatureMismatch,
-    #[error("content attached where it must be detached")]
-    ContentAttached,
-    #[error("content missing")]
-    ContentMissing,
-    #[error("content empty")]
-    ContentEmpty,
-}
-
-impl SignedError {
-    /// Whose fault it is.
-    #[must_use]
-    pub const fn blame(self) -> Blame {
-        match self {
-            Self::Ber(_)
-            | Self::NotSignedData
-            | Self::Malformed
-            | Self::Version
-            | Self::NoDigest
-            | Self::TooManyDigests
-            | Self::DigestNotListed
-            | Self::NoSigner
-            | Self::NoCertificates
-            | Self::TooManyCertificates
-            | Self::SignerNotFound
-            | Self::AmbiguousSigner
-            | Self::TooManyAttributes
-            | Self::AttributeMalformed
-            | Self::MessageDigestMissing
-            | Self::ContentTypeMissing
-            | Self::ContentMissing => Blame::Malformed,
-            Self::SeveralSigners
-            | Self::AttributesTag
-            | Self::DuplicateAttribute
-            | Self::AttributesMissing
-            | Self::ContentTypeDiffers
-            | Self::UnsupportedDigest
-            | Self::UnsupportedSignature
-            | Self::Sha1Refused
-            | Self::Key(_)
-            | Self::DigestMismatch
-            | Self::SignatureMismatch
-            | Self::ContentAttached
-            | Self::ContentEmpty => Blame::Forbidden,
-        }
-    }
-
-    /// Stable short name for logs and tests.
-    #[must_use]
-    pub const fn code(self) -> &'static str {
-        match self {
-            Self::Ber(error) => error.code(),
-            Self::NotSignedData => "cms_not_signed_data",
-            Self::Malformed => "cms_malformed",
-            Self::Version => "cms_version",
-            Self::NoDigest => "cms_no_digest",
-            Self::TooManyDigests => "cms_too_many_digests",
-            Self::DigestNotListed => "cms_digest_not_listed",
-            Self::NoSigner => "cms_no_signer",
-            Self::SeveralSigners => "cms_several_signers",
-            Self::NoCertificates => "cms_no_certificates",
-            Self::TooManyCertificates => "cms_too_many_certificates",
-            Self::SignerNotFound => "cms_signer_not_found",
-            Self::AmbiguousSigner => "cms_ambiguous_signer",
-            Self::TooManyAttributes => "cms_too_many_attributes",
-            Self::AttributeMalformed => "cms_attribute_malformed",
-            Self::AttributesTag => "cms_attributes_tag",
-            Self::DuplicateAttribute => "cms_duplicate_attribute",
-            Self::AttributesMissing => "cms_attributes_missing",
-            Self::ContentTypeMissing => "cms_content_type_missing",
-            Self::ContentTypeDiffers => "cms_content_type_differs",
-            Self::MessageDigestMissing => "cms_message_digest_missing",
-            Self::UnsupportedDigest => "cms_unsupported_digest",
-            Self::UnsupportedSignature => "cms_unsupported_signature",
-            Self::Sha1Refused => "cms_sha1_refused",
-            Self::Key(error) => error.code(),
-            Self::DigestMismatch => "cms_digest_mismatch",
-            Self::SignatureMismatch => "cms_signature_mismatch",
-            Self::ContentAttached => "cms_content_attached",
-            Self::ContentMissing => "cms_content_missing",
-            Self::ContentEmpty => "cms_content_empty",
-        }
-    }
-}
-
-impl From<NotDer> for SignedError {
-    fn from(_: NotDer) -> Self {
-        Self::Malformed
     }
 }
 

@@ -1,6 +1,12 @@
 //! The line to APNs against an HTTP/2 server with TLS and client certificates: what goes over the wire, and what each
 //! fault of the other side leads to.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test ends where something is not as it must be"
+)]
+
 mod apns_server;
 
 use std::sync::Arc;

@@ -25,13 +25,13 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
 /// A certificate authority of the test.
-pub struct Authority {
+pub(crate) struct Authority {
     params: CertificateParams,
     key: KeyPair,
 }
 
 impl Authority {
-    pub fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -39,12 +39,12 @@ impl Authority {
         Self { params, key }
     }
 
-    pub fn pem(&self) -> String {
+    pub(crate) fn pem(&self) -> String {
         self.params.self_signed(&self.key).unwrap().pem()
     }
 
     /// A leaf with this common name, for localhost: certificate in PEM and key in DER.
-    pub fn issue(&self, name: &str) -> (String, Vec<u8>) {
+    pub(crate) fn issue(&self, name: &str) -> (String, Vec<u8>) {
         let (certificate, key) = self.leaf(name);
         (certificate.pem(), key.serialize_der())
     }
@@ -68,7 +68,7 @@ impl Authority {
 
 /// Which versions of TLS the server speaks.
 #[derive(Clone, Copy, Debug)]
-pub enum Tls {
+pub(crate) enum Tls {
     Both,
     Only12,
     Only13,
@@ -76,14 +76,14 @@ pub enum Tls {
 
 /// An answer.
 #[derive(Clone, Debug)]
-pub struct Answer {
+pub(crate) struct Answer {
     status: u16,
     headers: Vec<(&'static str, &'static str)>,
     body: Bytes,
 }
 
 impl Answer {
-    pub fn new(status: u16, body: &str) -> Self {
+    pub(crate) fn new(status: u16, body: &str) -> Self {
         Self {
             status,
             headers: Vec::new(),
@@ -91,11 +91,11 @@ impl Answer {
         }
     }
 
-    pub fn accept() -> Self {
+    pub(crate) fn accept() -> Self {
         Self::new(200, "").with("apns-id", "00000000-0000-0000-0000-000000000001")
     }
 
-    pub fn with(mut self, name: &'static str, value: &'static str) -> Self {
+    pub(crate) fn with(mut self, name: &'static str, value: &'static str) -> Self {
         self.headers.push((name, value));
         self
     }
@@ -110,7 +110,7 @@ impl Answer {
 }
 
 /// What the server does with a request.
-pub enum Behaviour {
+pub(crate) enum Behaviour {
     Answer(Answer),
     /// Never answers, and keeps the connection.
     Silence,
@@ -123,30 +123,30 @@ pub enum Behaviour {
 }
 
 impl Behaviour {
-    pub fn accept() -> Self {
+    pub(crate) fn accept() -> Self {
         Self::Answer(Answer::accept())
     }
 }
 
 /// Where a request stands.
 #[derive(Clone, Copy, Debug)]
-pub struct Seen {
+pub(crate) struct Seen {
     /// The number of its connection, from 0.
-    pub connection: usize,
+    pub(crate) connection: usize,
     /// Its number on that connection, from 0.
-    pub on_connection: usize,
+    pub(crate) on_connection: usize,
 }
 
 /// A request as it arrived.
 #[derive(Clone, Debug)]
-pub struct Recorded {
-    pub method: String,
-    pub path: String,
+pub(crate) struct Recorded {
+    pub(crate) method: String,
+    pub(crate) path: String,
     /// `name: value`, sorted.
-    pub headers: Vec<String>,
-    pub body: Vec<u8>,
+    pub(crate) headers: Vec<String>,
+    pub(crate) body: Vec<u8>,
     /// The common name of the client's certificate.
-    pub peer: String,
+    pub(crate) peer: String,
 }
 
 struct Shared {
@@ -156,7 +156,7 @@ struct Shared {
 }
 
 /// The server; it ends, with all its connections, when it is dropped.
-pub struct Server {
+pub(crate) struct Server {
     address: SocketAddr,
     root: Authority,
     clients: Authority,
@@ -171,7 +171,7 @@ impl Drop for Server {
 }
 
 impl Server {
-    pub async fn start(
+    pub(crate) async fn start(
         tls: Tls,
         behaviour: impl Fn(Seen) -> Behaviour + Send + Sync + 'static,
     ) -> Self {
@@ -215,25 +215,25 @@ impl Server {
         }
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("https://localhost:{}", self.address.port())
     }
 
-    pub fn root_pem(&self) -> String {
+    pub(crate) fn root_pem(&self) -> String {
         self.root.pem()
     }
 
     /// The authority whose certificates the server accepts.
-    pub fn clients(&self) -> &Authority {
+    pub(crate) fn clients(&self) -> &Authority {
         &self.clients
     }
 
     /// Connections that got as far as HTTP/2.
-    pub fn connections(&self) -> usize {
+    pub(crate) fn connections(&self) -> usize {
         self.shared.connections.load(Ordering::SeqCst)
     }
 
-    pub fn requests(&self) -> Vec<Recorded> {
+    pub(crate) fn requests(&self) -> Vec<Recorded> {
         self.shared.requests.lock().clone()
     }
 }

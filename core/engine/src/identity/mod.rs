@@ -16,6 +16,7 @@ use url::Url;
 mod authority;
 mod challenge;
 mod foreign;
+mod gather;
 mod issue;
 pub(crate) mod journal;
 mod link;

@@ -2,7 +2,8 @@
 //!
 //! Owns: the rows of `ca`, `enrollment_link`, `identity_grant` and `certificate` as the `identity` module needs them.
 //! Decides nothing: a row comes up as it stands, under a lock where a decision rests on it, and goes down as it was
-//! decided. Locks are taken device head first, then grant, as everywhere.
+//! decided. Locks are taken device head first, then grant, as everywhere. It is long since each of the four tables is
+//! spelt out once, as a row and as its columns in one order.
 
 use uuid::Uuid;
 

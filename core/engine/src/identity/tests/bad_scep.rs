@@ -3,8 +3,8 @@
 use axum::body::Body;
 use http::Request as HttpRequest;
 use pomona_cms::enveloped::{self, ContentCipher};
-use pomona_cms::sign::Attribute;
-use pomona_cms::{Certificate, KeyPair, oid};
+use pomona_cms::sign::{Attribute, SignError, SignRequest, sign_attached};
+use pomona_cms::{Certificate, DigestAlgorithm, KeyKind, KeyPair, Name, Signer, oid, x509};
 
 use super::client::{Device, Envelope, Outcome, Request, device, object, open, self_signed, tlv};
 use super::*;
@@ -498,6 +498,98 @@ async fn keys_and_signers_that_do_not_fit_are_refused() {
         "good for 100 years",
     )
     .await;
+    case.still_good().await;
+}
+
+/// Claims a key that it does not have, and signs with noise.
+struct Pretender {
+    public_key: Vec<u8>,
+    kind: KeyKind,
+}
+
+impl Signer for Pretender {
+    fn public_key_der(&self) -> &[u8] {
+        &self.public_key
+    }
+
+    fn key_kind(&self) -> KeyKind {
+        self.kind
+    }
+
+    fn sign(&self, _: DigestAlgorithm, _: &[u8]) -> std::result::Result<Vec<u8>, SignError> {
+        Ok(vec![0x5a; 256])
+    }
+}
+
+/// An RSA key of so many bytes with this exponent.
+fn claimed_rsa(bytes: usize, last: u8, exponent: &[u8]) -> Pretender {
+    let mut modulus = vec![0xc5; bytes];
+    modulus[bytes - 1] = last;
+    let key = tlv(0x30, &[&tlv(2, &[&[0], &modulus]), &tlv(2, &[exponent])]);
+    let algorithm = tlv(0x30, &[&object(&oid::RSA), &[5, 0]]);
+    Pretender {
+        public_key: tlv(0x30, &[&algorithm, &tlv(3, &[&[0], &key])]),
+        kind: KeyKind::Rsa { bits: 2048 },
+    }
+}
+
+#[tokio::test]
+async fn keys_that_nobody_should_use_are_bad_algorithms() {
+    let case = Case::new().await;
+    for (what, pretender) in [
+        ("512 bits", claimed_rsa(64, 0xc5, &[1, 0, 1])),
+        ("1024 bits", claimed_rsa(128, 0xc5, &[1, 0, 1])),
+        ("16384 bits", claimed_rsa(2048, 0xc5, &[1, 0, 1])),
+        ("exponent 1", claimed_rsa(256, 0xc5, &[1])),
+        ("even exponent", claimed_rsa(256, 0xc5, &[1, 0, 0])),
+        ("even modulus", claimed_rsa(256, 0xc4, &[1, 0, 1])),
+    ] {
+        let envelope = Envelope::new(&case.ca, device(0), "t1");
+        let name = Name::builder().common_name("x").build().unwrap();
+        let validity = x509::Validity {
+            not_before: 1_700_000_000,
+            not_after: 1_900_000_000,
+        };
+        let serial = x509::Serial::from_random([3; 16]);
+        let certificate = x509::root_ca(&pretender, &name, serial, validity).unwrap();
+        let attributes = envelope.attributes();
+        let request = SignRequest {
+            attributes: &attributes,
+            ..SignRequest::new(&pretender, &certificate)
+        };
+        let message = sign_attached(b"anything", &request).unwrap();
+        case.refused(message, &envelope, BAD_ALG, what).await;
+    }
+    case.still_good().await;
+}
+
+#[tokio::test]
+async fn ciphers_and_signatures_that_do_not_fit_are_refused() {
+    let case = Case::new().await;
+    let request = case.good().sign(device(0).key);
+    let envelope = Envelope::new(&case.ca, device(0), "t1");
+    let mut content = enveloped::encrypt(&request, &case.ca, ContentCipher::Aes256).unwrap();
+    let aes = oid::AES256_CBC;
+    let at = content
+        .windows(aes.as_bytes().len())
+        .position(|window| window == aes.as_bytes())
+        .unwrap();
+    // The same identifier but for its last number: another mode of the cipher.
+    content[at + aes.as_bytes().len() - 1] = 0x29;
+    let message = envelope.sign(&content, &envelope.attributes());
+    case.refused(message, &envelope, BAD_ALG, "unknown cipher")
+        .await;
+
+    let good = envelope.seal(&request);
+    let mut corrupt = good.clone();
+    let end = corrupt.len() - 1;
+    corrupt[end] ^= 1;
+    case.refused(corrupt, &envelope, BAD_MESSAGE, "corrupt signature")
+        .await;
+    let mut changed = good;
+    changed[200] ^= 1;
+    case.refused(changed, &envelope, BAD_MESSAGE, "changed content")
+        .await;
     case.still_good().await;
 }
 

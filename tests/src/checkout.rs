@@ -74,8 +74,9 @@ fn build_binary() -> Result<PathBuf> {
     executable_in(&messages).context("cargo named no executable for package pomona")
 }
 
-/// The last `"executable":"…"` of Cargo's JSON messages; a path that needs escapes is not ours to handle.
-fn executable_in(messages: &str) -> Option<PathBuf> {
+/// The executable that Cargo's JSON messages name last; a path that needs escapes is not ours to handle.
+#[must_use]
+pub fn executable_in(messages: &str) -> Option<PathBuf> {
     const KEY: &str = "\"executable\":\"";
     let (_, after) = messages.rsplit_once(KEY)?;
     let (path, _) = after.split_once('"')?;

@@ -96,6 +96,12 @@ impl Lab {
         Ok(())
     }
 
+    /// Changes a setting for the next start.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.settings.retain(|(known, _)| known != name);
+        self.settings.push((name.to_owned(), value.to_owned()));
+    }
+
     /// Kills the server at once, if it runs.
     ///
     /// # Errors

@@ -23,6 +23,8 @@ use std::{
 use anyhow::{Context, Result, bail};
 use programs::Programs;
 
+use crate::server::ProcessorTime;
+
 /// Connections that one private server accepts, over all test processes that share it.
 const MAX_CONNECTIONS: u32 = 60;
 /// How long a fresh cluster may take until it answers.
@@ -134,6 +136,12 @@ impl PostgresServer {
     /// A statement failed; the error carries the server's message.
     pub fn psql(&self, database: &str, sql: &str) -> Result<String> {
         psql(&self.programs, &self.url(database), sql)
+    }
+
+    /// The processor time of all its processes so far.
+    #[must_use]
+    pub fn processor_time(&self) -> ProcessorTime {
+        ProcessorTime::of_tree(self.process.id())
     }
 }
 

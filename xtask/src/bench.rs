@@ -4,6 +4,7 @@
 //! report carries the flush latency of the disk it was taken on, since a figure of a store means nothing without.
 
 mod flush;
+mod queue;
 
 use std::{fs, path::PathBuf};
 
@@ -11,7 +12,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use serde_json::{Value, json};
 
-use crate::table::Table;
+use crate::{step::cargo, table::Table};
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -45,14 +46,26 @@ pub(crate) struct Surroundings {
 struct Bench {
     name: &'static str,
     measures: &'static str,
+    /// Whether this program must be optimised too, because it makes the load.
+    makes_load: bool,
     run: fn(&Surroundings) -> Result<Vec<Figure>>,
 }
 
-const BENCHES: &[Bench] = &[Bench {
-    name: "flush",
-    measures: "fdatasync of 8 KiB on the disk of --dir",
-    run: |_| Ok(Vec::new()),
-}];
+const BENCHES: &[Bench] = &[
+    Bench {
+        name: "flush",
+        measures: "fdatasync of 8 KiB on the disk of --dir",
+        makes_load: false,
+        // Every report begins with the flush.
+        run: |_| Ok(Vec::new()),
+    },
+    Bench {
+        name: "queue",
+        measures: "round trips of commands: five cases on both back ends",
+        makes_load: true,
+        run: queue::figures,
+    },
+];
 
 /// Runs one bench and tells its figures.
 ///
@@ -73,6 +86,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
             arguments.name
         );
     };
+    if bench.makes_load && cfg!(debug_assertions) {
+        return optimised(arguments);
+    }
     let surroundings = Surroundings {
         dir: arguments.dir.clone(),
     };
@@ -84,6 +100,29 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
         fs::write(path, text + "\n").with_context(|| format!("write {}", path.display()))?;
     }
     Ok(true)
+}
+
+/// The same call by an optimised build of this program.
+fn optimised(arguments: &Arguments) -> Result<bool> {
+    let mut command = cargo();
+    command
+        .args([
+            "run",
+            "--quiet",
+            "--release",
+            "--locked",
+            "--package",
+            "xtask",
+            "--",
+        ])
+        .args(["bench", &arguments.name, "--dir"])
+        .arg(&arguments.dir);
+    if let Some(path) = &arguments.json {
+        let path = std::path::absolute(path).context("the report's path")?;
+        command.arg("--json").arg(path);
+    }
+    let status = command.status().context("start the optimised build")?;
+    Ok(status.success())
 }
 
 fn table(figures: &[Figure]) -> String {

@@ -4,7 +4,10 @@
 //! It never holds a rule of the protocol; it starts programs and reads what they say.
 
 mod bench;
+mod build;
+mod demo;
 mod fuzz;
+mod kill;
 mod packages;
 mod step;
 mod table;
@@ -28,8 +31,12 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Task {
+    /// Build the server, enroll a simulated fleet, send it commands, and compare the records at the end.
+    Demo(demo::Arguments),
     /// Set up what the tests need and run every check: format, clippy, build, tests.
     Test(test::Arguments),
+    /// Kill the server again and again under load, on both back ends, and check the books.
+    KillLoop(kill::Arguments),
     /// Measure; every figure is printed beside the flush latency of the disk.
     Bench(bench::Arguments),
     /// Run a fuzz target, or list them.
@@ -50,7 +57,9 @@ fn main() -> ExitCode {
 /// Whether the task reached what it is for; what went wrong has been printed.
 fn run(task: Task) -> Result<bool> {
     match task {
+        Task::Demo(arguments) => demo::run(&arguments),
         Task::Test(arguments) => test::run(&arguments),
+        Task::KillLoop(arguments) => kill::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
         Task::Fuzz(arguments) => fuzz::run(&arguments),
     }

@@ -1,0 +1,334 @@
+//! `cargo xtask demo`: from a fresh clone to a running fleet, and the books at the end.
+//!
+//! Owns the order of things: build, set up, serve, enroll, send commands, let the queues run dry, compare. The server is
+//! a process of its own, started as an operator would; devices and push service live in this process. The verdict comes
+//! from the devices' own records, laid beside what the server says; the live figures are for watching only.
+
+mod board;
+mod plan;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::ExitStatus,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::Args;
+use pomona_simulator::{Fleet, Summary, apns::ApnsFigures};
+use pomona_tests::{
+    Lab, Queued,
+    audit::{self, Audit, Findings},
+    kill_loop::hear_fleet,
+};
+
+use crate::{build, readable};
+use board::{Board, Live};
+
+/// Open commands a device beyond which nothing more is queued.
+const OPEN_PER_DEVICE: u64 = 3;
+/// How often the board is drawn and the queue is looked at.
+const TICK: Duration = Duration::from_millis(200);
+/// The longest time for the queues to run dry.
+const DRAIN_WITHIN: Duration = Duration::from_secs(120);
+
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// Simulated devices.
+    #[arg(long, default_value_t = 20)]
+    devices: usize,
+    /// Seconds for which commands are sent.
+    #[arg(long = "for", value_name = "SECONDS", default_value_t = 30)]
+    seconds: u64,
+    /// Print lines in place of the live board; always so when the output is no terminal.
+    #[arg(long)]
+    plain: bool,
+    /// Build and run the optimised server.
+    #[arg(long)]
+    release: bool,
+    /// Keep the server's folder: an empty or new one, removed otherwise.
+    #[arg(long, value_name = "DIR")]
+    keep: Option<PathBuf>,
+}
+
+/// Runs the demo; whether nothing was lost, doubled or changed.
+///
+/// # Errors
+/// A part did not start, or the server ended by itself.
+pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
+    ensure!(arguments.devices > 0, "a fleet needs at least one device");
+    println!("building the server");
+    let binary = build::server(arguments.release)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("start the runtime")?;
+    let temporary = tempfile::Builder::new()
+        .prefix("pomona-demo-")
+        .tempdir()
+        .context("make a folder")?;
+    let dir = match &arguments.keep {
+        Some(dir) => std::path::absolute(dir).context("the folder to keep")?,
+        None => temporary.path().join("server"),
+    };
+    let outcome = runtime.block_on(show(arguments, &binary, &dir));
+    if !matches!(outcome, Ok(true)) {
+        // What went wrong can only be understood with the log.
+        let kept = temporary.keep();
+        let dir = arguments.keep.as_ref().map_or(kept.join("server"), |_| dir);
+        eprintln!("the server's folder is kept: {}", dir.display());
+    }
+    outcome
+}
+
+async fn show(arguments: &Arguments, binary: &Path, dir: &Path) -> Result<bool> {
+    println!("setting up a server in {}", dir.display());
+    let lab = Lab::open(binary, dir, None, &[], true).await?;
+    let mut demo = Demo {
+        board: Board::new(arguments.plain, arguments.devices, arguments.seconds),
+        fleet: start_fleet(&lab, arguments.devices).await?,
+        lab,
+        queued: Vec::new(),
+        books: Audit::default(),
+        started: Instant::now(),
+    };
+    demo.enroll().await?;
+    demo.board.say(&what_to_try(dir, arguments.release));
+    demo.send(Duration::from_secs(arguments.seconds)).await?;
+    demo.drain().await?;
+    demo.finish().await
+}
+
+struct Demo {
+    lab: Lab,
+    fleet: Fleet,
+    board: Board,
+    queued: Vec<Queued>,
+    books: Audit,
+    started: Instant,
+}
+
+/// How a stretch of the demo ended.
+#[derive(Debug, PartialEq, Eq)]
+enum Stretch {
+    Done,
+    Interrupted,
+}
+
+async fn start_fleet(lab: &Lab, devices: usize) -> Result<Fleet> {
+    let mut options = lab.fleet_options(devices).await?;
+    options.not_now_retry = Duration::from_millis(500);
+    Fleet::start(options, Some(lab.apns.clone())).context("start the fleet")
+}
+
+impl Demo {
+    async fn enroll(&mut self) -> Result<()> {
+        self.board.phase("enrolling");
+        let gave_up = loop {
+            tokio::select! {
+                gave_up = self.fleet.settled() => break gave_up,
+                () = tokio::time::sleep(TICK) => {}
+                interrupted = tokio::signal::ctrl_c() => {
+                    interrupted.context("wait for an interrupt")?;
+                    bail!("interrupted while enrolling");
+                }
+            }
+            self.look()?;
+        };
+        ensure!(gave_up == 0, "{gave_up} devices could not enroll");
+        self.look()
+    }
+
+    /// Keeps a few commands open on each device until the time is over.
+    async fn send(&mut self, time: Duration) -> Result<()> {
+        self.board.phase("sending commands");
+        let channels = self.lab.tenant.learn_channels().await?;
+        let most = OPEN_PER_DEVICE * channels.len() as u64;
+        let end = Instant::now() + time;
+        while Instant::now() < end {
+            if self.open() < most {
+                let (request_type, parameters) = plan::command(self.queued.len());
+                let queued = self
+                    .lab
+                    .tenant
+                    .enqueue(request_type, &parameters, &channels, None)
+                    .await?;
+                for channel in &queued.accepted {
+                    let delivery = self.lab.tenant.delivery(channel, &queued.command_uuid)?;
+                    self.books.accept(delivery);
+                }
+                self.queued.push(queued);
+            }
+            if self.wait().await? == Stretch::Interrupted {
+                self.board
+                    .say("interrupted: letting the queues run dry (once more to stop at once)");
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    async fn drain(&mut self) -> Result<()> {
+        self.board.phase("letting the queues run dry");
+        let end = Instant::now() + DRAIN_WITHIN;
+        while Instant::now() < end && self.lab.tenant.has_open_commands().await? {
+            if self.wait().await? == Stretch::Interrupted {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Compares the records and ends everything.
+    async fn finish(mut self) -> Result<bool> {
+        self.board.phase("comparing the records");
+        let summary = self.fleet.stop().await;
+        hear_fleet(&self.fleet, &mut self.books).await;
+        let tenant = &self.lab.tenant;
+        for queued in &self.queued {
+            for (channel, says) in tenant.deliveries(&queued.command_id).await? {
+                let delivery = tenant.delivery(&channel, &queued.command_uuid)?;
+                self.books.hear_server(delivery, says);
+            }
+        }
+        let findings = self.books.compare(true);
+        self.board.end();
+        self.lab.stop().await?;
+        print!(
+            "{}",
+            tell(
+                &findings,
+                &summary,
+                &self.lab.apns.figures(),
+                self.queued.len(),
+                self.started.elapsed()
+            )
+        );
+        let clean = findings.is_clean() && summary.fault_count() == 0;
+        println!("demo: {}", if clean { "all is well" } else { "FAILED" });
+        Ok(clean && findings.answered > 0)
+    }
+
+    async fn wait(&mut self) -> Result<Stretch> {
+        let stretch = tokio::select! {
+            () = tokio::time::sleep(TICK) => Stretch::Done,
+            interrupted = tokio::signal::ctrl_c() => {
+                interrupted.context("wait for an interrupt")?;
+                Stretch::Interrupted
+            }
+        };
+        self.look()?;
+        Ok(stretch)
+    }
+
+    /// Draws the board; a server that ended by itself ends the demo.
+    fn look(&mut self) -> Result<()> {
+        let ended: Option<ExitStatus> = self.lab.server().and_then(|server| server.ended());
+        if let Some(status) = ended {
+            let log = self.lab.server().map(|server| server.log_end());
+            bail!(
+                "the server ended with {status}:\n{}",
+                log.unwrap_or_default()
+            );
+        }
+        self.board.draw(&Live {
+            figures: self.fleet.figures(),
+            accepted: self.books.accepted() as u64,
+            elapsed: self.started.elapsed(),
+        });
+        Ok(())
+    }
+
+    fn open(&self) -> u64 {
+        (self.books.accepted() as u64).saturating_sub(self.fleet.figures().round_trips)
+    }
+}
+
+fn tell(
+    findings: &Findings,
+    summary: &Summary,
+    push: &ApnsFigures,
+    commands: usize,
+    time: Duration,
+) -> String {
+    let mut text = format!(
+        "\nby the devices' own records, after {}:\n\
+         {:>9}  commands queued, for {} deliveries\n\
+         {:>9}  received, {} answered, {} answers confirmed\n\
+         {:>9}  times NotNow, {} identical redeliveries (both allowed)\n\
+         {:>9}  pushes received; the push service handed over {} and kept {}\n\
+         beside what the server says of each delivery:\n",
+        readable(time),
+        commands,
+        findings.accepted,
+        findings.received,
+        findings.answered,
+        summary.confirmed,
+        summary.not_now,
+        summary.repeated,
+        summary.pushes,
+        push.delivered,
+        push.stored,
+    );
+    if findings.is_clean() {
+        text.push_str("        0  lost, doubled, changed or left open\n");
+    }
+    for (wrong, count) in &findings.wrong {
+        text.push_str(&format!("{count:>9}  {wrong}\n"));
+    }
+    for (wrong, delivery) in &findings.examples {
+        let (uuid, udid) = (&delivery.command_uuid, &delivery.udid);
+        text.push_str(&format!("           {wrong}: {uuid} on {udid}\n"));
+    }
+    for fault in audit::faults(summary) {
+        text.push_str(&format!("           a device saw: {fault}\n"));
+    }
+    for violation in push.violations.iter().take(5) {
+        text.push_str(&format!(
+            "           the push service disliked: {violation}\n"
+        ));
+    }
+    text
+}
+
+/// Commands for another terminal, to be copied as they stand.
+fn what_to_try(dir: &Path, release: bool) -> String {
+    let cargo = match release {
+        true => "cargo run --quiet --release --package pomona --",
+        false => "cargo run --quiet --package pomona --",
+    };
+    let dir = dir.display();
+    let token = fs::canonicalize(format!("{dir}/operator.token"));
+    let token = token.map_or_else(
+        |_| format!("{dir}/operator.token"),
+        |path| path.display().to_string(),
+    );
+    format!(
+        "the fleet is enrolled; try from another terminal:\n  \
+         {cargo} devices list --dir {dir}\n  \
+         tail -f {dir}/server.log\n  \
+         (the operator's token is in {token})"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_summary_names_what_is_wrong() {
+        let mut books = Audit::default();
+        books.accept(audit::Delivery::new("U", "c"));
+        let findings = books.compare(true);
+        let text = tell(
+            &findings,
+            &Summary::default(),
+            &ApnsFigures::default(),
+            1,
+            Duration::from_secs(1),
+        );
+        assert!(text.contains("1  accepted commands lost"), "{text}");
+        assert!(!text.contains("0  lost, doubled"), "{text}");
+    }
+}

@@ -103,6 +103,8 @@ impl MigrationTrait for Migration {
                 "CREATE INDEX enrollment_link_tenant ON enrollment_link (tenant_id, id)",
                 "CREATE UNIQUE INDEX identity_grant_challenge ON identity_grant (tenant_id, challenge_hash)",
                 "CREATE INDEX identity_grant_enrollment ON identity_grant (enrollment_id)",
+                "CREATE INDEX identity_grant_transaction ON identity_grant (tenant_id, transaction_id)",
+                "CREATE INDEX identity_grant_waiting ON identity_grant (link_id) WHERE issued_at IS NULL",
                 "CREATE INDEX certificate_grant ON certificate (grant_id)",
                 "CREATE INDEX certificate_enrollment ON certificate (enrollment_id, state)",
                 "CREATE INDEX certificate_device ON certificate (device_id)",

@@ -43,6 +43,9 @@ pub(crate) mod sql;
 
 use sql::Tx;
 
+/// Whoever waits longer for a connection is told that the database does not answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// How to reach the database.
 #[derive(Clone, Debug)]
 pub struct StoreOptions {
@@ -271,10 +274,12 @@ async fn sqlite(path: &str, connections: u32) -> Result<Pools> {
         .pragma("wal_autocheckpoint", "4000")
         .statement_cache_capacity(1_000);
     let writer = SqlitePoolOptions::new()
+        .acquire_timeout(PATIENCE)
         .max_connections(1)
         .connect_with(options.clone())
         .await?;
     let general = SqlitePoolOptions::new()
+        .acquire_timeout(PATIENCE)
         .max_connections(connections.max(1))
         .connect_with(options)
         .await?;
@@ -287,6 +292,7 @@ async fn postgres(url: &str, connections: u32) -> Result<Pools> {
         .application_name("pomona")
         .statement_cache_capacity(500);
     let writer = PgPoolOptions::new()
+        .acquire_timeout(PATIENCE)
         .max_connections(1)
         .after_connect(|connection, _| {
             Box::pin(async move {
@@ -306,6 +312,7 @@ async fn postgres(url: &str, connections: u32) -> Result<Pools> {
         .connect_with(options.clone())
         .await?;
     let general = PgPoolOptions::new()
+        .acquire_timeout(PATIENCE)
         .max_connections(connections.max(1))
         .connect_with(options)
         .await?;

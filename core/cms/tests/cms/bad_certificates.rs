@@ -1,6 +1,6 @@
 //! Chains and certificates that must not be trusted, and the ones that must.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use pomona_cms::key::key_kind;
 use pomona_cms::x509::{
@@ -12,7 +12,9 @@ use pomona_cms::{KeyError, KeyPair, Signer, oid};
 use crate::build::{
     bare_ca, certificate_with_key, modulus, multiply, oid_of, rsa_public_key, seq, tlv,
 };
-use crate::lab::{Bench, DAY, GRANT, LAB, Party, START, YEAR, identity, named, serial, years};
+use crate::lab::{
+    Bench, DAY, GRANT, LAB, Party, START, YEAR, fastest, identity, named, serial, years,
+};
 
 const NOW: i64 = START + DAY;
 
@@ -295,12 +297,13 @@ fn loops_and_many_possible_paths_end_soon() {
         key,
     };
     let leaf = identity(&party, KeyPair::generate_p256().unwrap(), "x", 80, years(1));
-    let start = Instant::now();
-    assert_eq!(
-        judge(&leaf.certificate, &ring, &roots()),
-        Err(ChainError::Untrusted)
-    );
-    assert!(start.elapsed() < Duration::from_millis(50));
+    let took = fastest(|| {
+        assert_eq!(
+            judge(&leaf.certificate, &ring, &roots()),
+            Err(ChainError::Untrusted)
+        );
+    });
+    assert!(took < Duration::from_millis(50), "{took:?}");
 }
 
 /// A full mesh of CAs: each of four keys a level is certified by each key of the level above, and none leads to a root.
@@ -333,12 +336,13 @@ fn exponential_meshes_are_given_up() {
         92,
         years(1),
     );
-    let start = Instant::now();
-    assert_eq!(
-        judge(&leaf.certificate, &mesh, &roots()),
-        Err(ChainError::TooComplex)
-    );
-    assert!(start.elapsed() < Duration::from_millis(50));
+    let took = fastest(|| {
+        assert_eq!(
+            judge(&leaf.certificate, &mesh, &roots()),
+            Err(ChainError::TooComplex)
+        );
+    });
+    assert!(took < Duration::from_millis(50), "{took:?}");
 }
 
 #[test]
@@ -449,10 +453,11 @@ fn public_keys_are_judged_by_rule() {
     assert!(key(256, &[3]).is_ok());
     assert_eq!(key(64, &[1, 0, 1]), Err(KeyError::TooShort));
     assert_eq!(key(128, &[1, 0, 1]), Err(KeyError::TooShort));
-    let start = Instant::now();
-    assert_eq!(key(2_048, &[1, 0, 1]), Err(KeyError::TooLong));
-    assert_eq!(key(30_000, &[1, 0, 1]), Err(KeyError::TooLong));
-    assert!(start.elapsed() < Duration::from_millis(50));
+    let took = fastest(|| {
+        assert_eq!(key(2_048, &[1, 0, 1]), Err(KeyError::TooLong));
+        assert_eq!(key(30_000, &[1, 0, 1]), Err(KeyError::TooLong));
+    });
+    assert!(took < Duration::from_millis(50), "{took:?}");
     assert_eq!(key(256, &[1]), Err(KeyError::Exponent));
     assert_eq!(key(256, &[4]), Err(KeyError::Exponent));
     assert_eq!(key(256, &[1, 0, 0, 0, 1]), Err(KeyError::Exponent));

@@ -1,6 +1,6 @@
 //! Signed and encrypted messages that must not count, by name, each with the reason it must be refused for.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use pomona_cms::ber::BerError;
 use pomona_cms::enveloped::{ContentCipher, DecryptPolicy, EnvelopedError, decrypt, encrypt};
@@ -11,7 +11,7 @@ use crate::build::{
     Message, SignerInfo, algorithm, attribute, certificate_with_key, cube_root_forgery, id,
     issuer_and_serial, md5, modulus, octets, rsa_public_key, seq, set, standard_attributes, tlv,
 };
-use crate::lab::{LAB, Party, named, self_signed};
+use crate::lab::{LAB, Party, fastest, named, self_signed};
 
 const BODY: &[u8] = b"<?xml version=\"1.0\"?><plist/>";
 
@@ -575,9 +575,10 @@ fn enormous_keys_are_refused_before_any_arithmetic() {
         &rsa_public_key(&modulus(2_048), &[1, 0, 1]),
         oid::RSA_SHA256,
     );
-    let start = Instant::now();
-    assert_eq!(verify(&message), Err(SignedError::Key(KeyError::TooLong)));
-    assert!(start.elapsed() < Duration::from_millis(50));
+    let took = fastest(|| {
+        assert_eq!(verify(&message), Err(SignedError::Key(KeyError::TooLong)));
+    });
+    assert!(took < Duration::from_millis(50), "{took:?}");
 }
 
 #[test]

@@ -209,17 +209,20 @@ impl Tenant {
         })
     }
 
-    /// Whether a command is open on some channel.
+    /// How many deliveries are open, over all commands.
     ///
     /// # Errors
-    /// As for [`Admin::get`].
-    pub async fn has_open_commands(&self) -> Result<bool> {
-        let page = self
+    /// As for [`Admin::list`].
+    pub async fn open_deliveries(&self) -> Result<u64> {
+        let open = self
             .admin
-            .get(&self.path("commands?open=true&limit=1"))
+            .list(&self.path("commands?open=true&limit=500"))
             .await?;
-        let items = page.get("items").and_then(Value::as_array);
-        Ok(!items.context("a list of commands")?.is_empty())
+        let counts = open.iter().filter_map(|command| command.get("counts"));
+        Ok(counts
+            .flat_map(|counts| ["queued", "sent", "not_now"].map(|state| counts.get(state)))
+            .filter_map(|count| count.and_then(Value::as_u64))
+            .sum())
     }
 
     /// What the server says of a command on each channel.

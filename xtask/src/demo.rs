@@ -27,7 +27,7 @@ use crate::{build, readable};
 use board::{Board, Live};
 
 /// Open commands a device beyond which nothing more is queued.
-const OPEN_PER_DEVICE: u64 = 3;
+const OPEN_PER_DEVICE: u64 = 6;
 /// How often the board is drawn and the queue is looked at.
 const TICK: Duration = Duration::from_millis(200);
 /// The longest time for the queues to run dry.
@@ -91,6 +91,7 @@ async fn show(arguments: &Arguments, binary: &Path, dir: &Path) -> Result<bool> 
         lab,
         queued: Vec::new(),
         books: Audit::default(),
+        open: 0,
         started: Instant::now(),
     };
     demo.enroll().await?;
@@ -106,6 +107,8 @@ struct Demo {
     board: Board,
     queued: Vec<Queued>,
     books: Audit,
+    /// Open deliveries, as the server last said.
+    open: u64,
     started: Instant,
 }
 
@@ -147,7 +150,8 @@ impl Demo {
         let most = OPEN_PER_DEVICE * channels.len() as u64;
         let end = Instant::now() + time;
         while Instant::now() < end {
-            if self.open() < most {
+            self.open = self.lab.tenant.open_deliveries().await?;
+            if self.open < most {
                 let (request_type, parameters) = plan::command(self.queued.len());
                 let queued = self
                     .lab
@@ -172,7 +176,11 @@ impl Demo {
     async fn drain(&mut self) -> Result<()> {
         self.board.phase("letting the queues run dry");
         let end = Instant::now() + DRAIN_WITHIN;
-        while Instant::now() < end && self.lab.tenant.has_open_commands().await? {
+        while Instant::now() < end {
+            self.open = self.lab.tenant.open_deliveries().await?;
+            if self.open == 0 {
+                break;
+            }
             if self.wait().await? == Stretch::Interrupted {
                 break;
             }
@@ -235,13 +243,10 @@ impl Demo {
         self.board.draw(&Live {
             figures: self.fleet.figures(),
             accepted: self.books.accepted() as u64,
+            open: self.open,
             elapsed: self.started.elapsed(),
         });
         Ok(())
-    }
-
-    fn open(&self) -> u64 {
-        (self.books.accepted() as u64).saturating_sub(self.fleet.figures().round_trips)
     }
 }
 

@@ -22,6 +22,8 @@ pub(super) struct Live {
     pub(super) figures: Figures,
     /// Deliveries that the server took.
     pub(super) accepted: u64,
+    /// Of those, the ones that are not finished, by the server.
+    pub(super) open: u64,
     pub(super) elapsed: Duration,
 }
 
@@ -95,7 +97,7 @@ impl Board {
                         self.phase,
                         live.figures.enrolled,
                         self.devices,
-                        live.figures.round_trips,
+                        live.accepted.saturating_sub(live.open),
                         live.accepted,
                     );
                 }
@@ -103,7 +105,8 @@ impl Board {
             Face::Bars(bars) => {
                 bars.enrolled.set_position(live.figures.enrolled);
                 bars.answered.set_length(live.accepted);
-                bars.answered.set_position(live.figures.round_trips);
+                bars.answered
+                    .set_position(live.accepted.saturating_sub(live.open));
                 bars.status.set_message(status);
                 bars.status.tick();
             }
@@ -163,7 +166,7 @@ fn status(live: &Live, rate: f64) -> String {
     let figures = &live.figures;
     format!(
         "{rate:.0} round trips/s, {} open, {} online, {} pushes, {} NotNow{}",
-        live.accepted.saturating_sub(figures.round_trips),
+        live.open,
         figures.online,
         figures.pushes,
         figures.not_now,
@@ -186,6 +189,7 @@ mod tests {
                 ..Figures::default()
             },
             accepted: 9,
+            open: 2,
             elapsed: Duration::ZERO,
         };
         assert_eq!(

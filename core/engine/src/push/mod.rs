@@ -11,6 +11,7 @@
 //! Source: Apple, "Sending notification requests to APNs", "Handling notification responses from APNs".
 
 mod alert;
+mod answer;
 mod apple;
 mod certificate;
 mod client;

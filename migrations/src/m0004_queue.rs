@@ -141,12 +141,10 @@ impl MigrationTrait for Migration {
             &[
                 "CREATE INDEX command_tenant ON command (tenant_id, id)",
                 "CREATE INDEX command_uuid ON command (tenant_id, command_uuid)",
-                "CREATE UNIQUE INDEX delivery_command ON delivery (enrollment_id, command_uuid)",
                 "CREATE INDEX delivery_next ON delivery (enrollment_id, priority DESC, seq)",
-                "CREATE INDEX delivery_by_command ON delivery (command_id)",
+                "CREATE UNIQUE INDEX delivery_by_command ON delivery (command_id, enrollment_id)",
                 "CREATE INDEX delivery_expiry ON delivery (not_after) WHERE not_after IS NOT NULL",
-                "CREATE INDEX delivery_history_command ON delivery_history (enrollment_id, command_uuid)",
-                "CREATE INDEX delivery_history_by_command ON delivery_history (command_id)",
+                "CREATE INDEX delivery_history_by_command ON delivery_history (command_id, enrollment_id)",
                 "CREATE INDEX idempotency_age ON idempotency (created_at)",
             ],
         )

@@ -16,7 +16,7 @@ impl MigrationTrait for Migration {
         ddl::table(
             manager,
             "event",
-            Shape::ByTime("at"),
+            Shape::ByTimeInOrder("at"),
             "device_id {uuid} NOT NULL,
              seq {int} NOT NULL,
              at {int} NOT NULL,

@@ -189,7 +189,7 @@ impl Engine {
         cause: Cause,
         mut request: Enqueue,
     ) -> Result<Prepared> {
-        check(&request, self.now())?;
+        check(&request)?;
         let mut seen = BTreeSet::new();
         request.targets.retain(|target| seen.insert(*target));
         let keys = self.store().keys(tenant).await?;
@@ -320,6 +320,10 @@ impl Engine {
                 return repeated(prepared, &hash, &response).map(|answer| (answer, Vec::new()));
             }
         }
+        // Only now: who asks again under a key is told again what became of it, however late (Q12).
+        if request.not_after.is_some_and(|end| end <= self.now()) {
+            return Err(Error::Invalid("not_after has passed already".into()));
+        }
         let known = rows::targets(tx, tenant, &request.targets).await?;
         let mut heads = events::lock_heads(tx, known.values().map(|target| target.device)).await?;
         // Read again under the locks: an enrollment may have ended meanwhile.
@@ -331,7 +335,7 @@ impl Engine {
         }
         let named: BTreeSet<EnrollmentId> = match request.command {
             CommandBody::Raw(_) => {
-                rows::already_named(tx, &request.targets, &prepared.command_uuid)
+                rows::already_named(tx, tenant, &request.targets, &prepared.command_uuid)
                     .await?
                     .into_iter()
                     .collect()
@@ -618,7 +622,7 @@ fn repeated(prepared: &Prepared, hash: &[u8], response: &str) -> Result<Enqueued
     Ok(answer)
 }
 
-fn check(request: &Enqueue, now: Micros) -> Result<()> {
+fn check(request: &Enqueue) -> Result<()> {
     let invalid = |text: &str| Err(Error::Invalid(text.to_owned()));
     if request.targets.is_empty() {
         return invalid("name at least one target");
@@ -628,9 +632,6 @@ fn check(request: &Enqueue, now: Micros) -> Result<()> {
     }
     if !(-100..=100).contains(&request.priority) {
         return invalid("priority is between -100 and 100");
-    }
-    if request.not_after.is_some_and(|end| end <= now) {
-        return invalid("not_after has passed already");
     }
     if let (Some(from), Some(end)) = (request.not_before, request.not_after) {
         if from >= end {

@@ -2,8 +2,6 @@
 //!
 //! Owns: their rows, each written in one transaction with its record in the audit chain.
 
-use std::collections::BTreeMap;
-
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use uuid::Uuid;
 
@@ -168,18 +166,6 @@ impl Store {
             .limit(limit)
             .all(self.orm())
             .await?)
-    }
-
-    /// The names of principals.
-    pub(crate) async fn principal_names(
-        &self,
-        ids: impl IntoIterator<Item = Uuid>,
-    ) -> Result<BTreeMap<Uuid, String>> {
-        let rows = principal::Entity::find()
-            .filter(principal::Column::Id.is_in(ids))
-            .all(self.orm())
-            .await?;
-        Ok(rows.into_iter().map(|row| (row.id, row.name)).collect())
     }
 
     /// Disables a principal; says whether it was there. Once disabled it stays so, and with it every token

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::Store;
 use super::entity::audit;
 use super::sql::{Tx, args};
-use crate::admin::audit::{AuditEntry, AuditRecord, Content, GENESIS, Link, hash};
+use crate::admin::audit::{AuditCheck, AuditEntry, AuditRecord, Content, GENESIS, Link, hash};
 use crate::admin::instant::Instant;
 use crate::clock::Micros;
 use crate::error::{Error, Result};
@@ -102,11 +102,23 @@ impl Store {
         Ok(rows.into_iter().map(record).collect())
     }
 
-    /// Walks a tenant's chain and returns its length.
+    /// The length of a tenant's chain, when it is whole.
     ///
     /// # Errors
     /// [`Error::Internal`] names the first record that does not follow from the one before it.
     pub async fn verify_audit(&self, tenant: Option<TenantId>) -> Result<i64> {
+        let check = self.check_audit(tenant).await?;
+        match check.broken_at {
+            None => Ok(check.records),
+            Some(seq) => Err(Error::internal(
+                "verifying the audit chain",
+                format!("record {seq} does not follow from the one before it"),
+            )),
+        }
+    }
+
+    /// Walks a tenant's chain.
+    pub(crate) async fn check_audit(&self, tenant: Option<TenantId>) -> Result<AuditCheck> {
         let mut expected_seq = 1;
         let mut previous = GENESIS.to_vec();
         loop {
@@ -118,7 +130,10 @@ impl Store {
                 .all(self.orm())
                 .await?;
             if rows.is_empty() {
-                return Ok(expected_seq - 1);
+                return Ok(AuditCheck {
+                    records: expected_seq - 1,
+                    broken_at: None,
+                });
             }
             for row in rows {
                 let computed = hash(
@@ -138,10 +153,10 @@ impl Store {
                 );
                 if row.seq != expected_seq || row.previous_hash != previous || row.hash != computed
                 {
-                    return Err(Error::internal(
-                        "verifying the audit chain",
-                        format!("record {expected_seq} does not follow from the one before it"),
-                    ));
+                    return Ok(AuditCheck {
+                        records: expected_seq - 1,
+                        broken_at: Some(expected_seq),
+                    });
                 }
                 previous = row.hash;
                 expected_seq += 1;

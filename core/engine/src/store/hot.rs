@@ -301,11 +301,12 @@ pub(crate) async fn load(tx: &mut Tx, group: &[Ask]) -> Result<Vec<Found>> {
 /// Finds open deliveries by the `CommandUUID` of a report, keyed by the caller's number.
 pub(crate) async fn named_deliveries(
     tx: &mut Tx,
-    wanted: &[(i64, EnrollmentId, String)],
+    wanted: &[Named],
 ) -> Result<HashMap<i64, Delivery>> {
     let sql = format!(
-        "SELECT i.n, {DELIVERY} FROM i JOIN delivery d
-           ON d.enrollment_id = i.enrollment_id AND d.command_uuid = i.command_uuid"
+        "SELECT i.n, {DELIVERY} FROM i
+         JOIN command c ON c.tenant_id = i.tenant_id AND c.command_uuid = i.command_uuid
+         JOIN delivery d ON d.command_id = c.id AND d.enrollment_id = i.enrollment_id"
     );
     let mut out = HashMap::new();
     for row in tx.query_over(names(wanted), &sql, args![]).await? {
@@ -316,16 +317,30 @@ pub(crate) async fn named_deliveries(
     Ok(out)
 }
 
-fn names(wanted: &[(i64, EnrollmentId, String)]) -> Rows {
+/// A command that a report names.
+#[derive(Clone, Debug)]
+pub(crate) struct Named {
+    /// The caller's number.
+    pub(crate) n: i64,
+    pub(crate) tenant: TenantId,
+    pub(crate) enrollment: EnrollmentId,
+    pub(crate) command_uuid: String,
+}
+
+fn names(wanted: &[Named]) -> Rows {
     vec![
-        ("n", Column::Int(wanted.iter().map(|w| w.0).collect())),
+        ("n", Column::Int(wanted.iter().map(|w| w.n).collect())),
+        (
+            "tenant_id",
+            Column::Uuid(wanted.iter().map(|w| w.tenant.0).collect()),
+        ),
         (
             "enrollment_id",
-            Column::Uuid(wanted.iter().map(|w| w.1.0).collect()),
+            Column::Uuid(wanted.iter().map(|w| w.enrollment.0).collect()),
         ),
         (
             "command_uuid",
-            Column::Text(wanted.iter().map(|w| w.2.clone()).collect()),
+            Column::Text(wanted.iter().map(|w| w.command_uuid.clone()).collect()),
         ),
     ]
 }
@@ -341,18 +356,16 @@ pub(crate) async fn open_of(tx: &mut Tx, enrollment: EnrollmentId) -> Result<Vec
 }
 
 /// Finds what is kept of deliveries that have left the queue, keyed by the caller's number.
-pub(crate) async fn finished(
-    tx: &mut Tx,
-    wanted: &[(i64, EnrollmentId, String)],
-) -> Result<HashMap<i64, Past>> {
+pub(crate) async fn finished(tx: &mut Tx, wanted: &[Named]) -> Result<HashMap<i64, Past>> {
     let mut out = HashMap::new();
     let rows = tx
         .query_over(
             names(wanted),
             "SELECT i.n, h.seq, h.finished_at, h.command_id, h.request_type, h.disposition, h.outcome,
                     h.report_hash, h.sends
-             FROM i JOIN delivery_history h
-               ON h.enrollment_id = i.enrollment_id AND h.command_uuid = i.command_uuid",
+             FROM i
+             JOIN command c ON c.tenant_id = i.tenant_id AND c.command_uuid = i.command_uuid
+             JOIN delivery_history h ON h.command_id = c.id AND h.enrollment_id = i.enrollment_id",
             args![],
         )
         .await?;
@@ -388,32 +401,31 @@ pub(crate) struct Want {
     pub(crate) leaving_seq: i64,
 }
 
-/// How many commands are looked at for one choice. The rules take the first that may go; the others are there
-/// for the case that the first ones have expired or are refused at delivery.
-const LOOK: i64 = 4;
-
 /// Reads the first commands of each channel that could go next, by priority and number. What cannot be sent
-/// now (not yet, deferred in this poll, waiting for another) is left out here, so that a long queue of it costs
-/// nothing; the rules judge each again.
+/// now (not yet, not any more, deferred in this poll, waiting for another) is left out here, so that a long queue of
+/// it costs nothing and hides nothing; the rules judge each again.
+///
+/// `most` is how many are read of each channel: one, and one more for each that a hook may have refused.
 pub(crate) async fn candidates(
     tx: &mut Tx,
     now: Micros,
+    most: usize,
     wanted: &[Want],
 ) -> Result<HashMap<i64, Vec<Delivery>>> {
     let filter = "x.enrollment_id = i.enrollment_id AND x.state <> 1 AND x.seq <> i.leaving_seq
-        AND x.not_before <= ? AND (x.state = 0 OR x.notnow_poll < i.poll)
+        AND x.not_before <= ? AND (x.not_after IS NULL OR x.not_after > ?) AND (x.state = 0 OR x.notnow_poll < i.poll)
         AND (x.after_command_id IS NULL OR NOT EXISTS (SELECT 1 FROM delivery a
              WHERE a.enrollment_id = x.enrollment_id AND a.command_id = x.after_command_id
                AND a.seq <> i.leaving_seq))";
     let sql = if tx.is_postgres() {
         format!(
             "SELECT i.n, {DELIVERY} FROM i CROSS JOIN LATERAL
-               (SELECT x.* FROM delivery x WHERE {filter} ORDER BY x.priority DESC, x.seq LIMIT {LOOK}) d"
+               (SELECT x.* FROM delivery x WHERE {filter} ORDER BY x.priority DESC, x.seq LIMIT {most}) d"
         )
     } else {
         format!(
-            "SELECT i.n, {DELIVERY} FROM i JOIN delivery d ON d.rowid IN
-               (SELECT x.rowid FROM delivery x WHERE {filter} ORDER BY x.priority DESC, x.seq LIMIT {LOOK})"
+            "SELECT i.n, {DELIVERY} FROM i JOIN delivery d ON d.enrollment_id = i.enrollment_id AND d.seq IN
+               (SELECT x.seq FROM delivery x WHERE {filter} ORDER BY x.priority DESC, x.seq LIMIT {most})"
         )
     };
     let rows = vec![
@@ -429,7 +441,7 @@ pub(crate) async fn candidates(
         ),
     ];
     let mut out: HashMap<i64, Vec<Delivery>> = HashMap::new();
-    for row in tx.query_over(rows, &sql, args![now]).await? {
+    for row in tx.query_over(rows, &sql, args![now, now]).await? {
         if let Some(found) = delivery(&row, 1)? {
             out.entry(row.int(0)?).or_default().push(found);
         }

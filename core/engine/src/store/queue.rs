@@ -202,6 +202,7 @@ pub(crate) async fn insert_deliveries(
 /// Which of these channels have, or had, a command of this UUID.
 pub(crate) async fn already_named(
     tx: &mut Tx,
+    tenant: TenantId,
     enrollments: &[EnrollmentId],
     command_uuid: &str,
 ) -> Result<Vec<EnrollmentId>> {
@@ -209,13 +210,14 @@ pub(crate) async fn already_named(
     let mut out = Vec::new();
     for table in ["delivery", "delivery_history"] {
         let sql = format!(
-            "SELECT i.id FROM i JOIN {table} d ON d.enrollment_id = i.id AND d.command_uuid = ?"
+            "SELECT i.id FROM i JOIN command c ON c.tenant_id = ? AND c.command_uuid = ?
+             JOIN {table} d ON d.command_id = c.id AND d.enrollment_id = i.id"
         );
         let rows = tx
             .query_over(
                 vec![("id", Column::Uuid(ids.clone()))],
                 &sql,
-                args![command_uuid],
+                args![tenant, command_uuid],
             )
             .await?;
         for row in rows {

@@ -22,7 +22,7 @@ use crate::queue::{
     Choice, Disposition, Heard, Hearing, Known, Open, OpenState, Outcome, Rules, choose, hear,
 };
 use crate::seal::{Place, TenantKeys};
-use crate::store::hot::{self, Ask, Channel, Delivery, Found, Leaving, Moved, Past, Want};
+use crate::store::hot::{self, Ask, Channel, Delivery, Found, Leaving, Moved, Named, Past, Want};
 use crate::store::sql::{Tx, args};
 use crate::store::{checkin, push};
 
@@ -571,14 +571,19 @@ async fn find_named(tx: &mut Tx, lines: &mut [Line<'_>]) -> Result<()> {
             Some(outstanding) if outstanding.command_uuid == uuid => {
                 line.named = Some(outstanding.clone());
             }
-            _ => wanted.push((n as i64, channel.enrollment, uuid)),
+            _ => wanted.push(Named {
+                n: n as i64,
+                tenant: channel.tenant,
+                enrollment: channel.enrollment,
+                command_uuid: uuid,
+            }),
         }
     }
     if wanted.is_empty() {
         return Ok(());
     }
     let mut open = hot::named_deliveries(tx, &wanted).await?;
-    wanted.retain(|(n, _, _)| !open.contains_key(n));
+    wanted.retain(|named| !open.contains_key(&named.n));
     let mut past = if wanted.is_empty() {
         HashMap::new()
     } else {
@@ -610,7 +615,9 @@ async fn find_candidates(tx: &mut Tx, now: Micros, lines: &mut [Line<'_>]) -> Re
     if wanted.is_empty() {
         return Ok(());
     }
-    let mut found = hot::candidates(tx, now, &wanted).await?;
+    let judged = lines.iter().map(|line| line.job.judged.len()).max();
+    let most = 1 + judged.unwrap_or(0);
+    let mut found = hot::candidates(tx, now, most, &wanted).await?;
     for (n, line) in lines.iter_mut().enumerate() {
         line.candidates = found.remove(&(n as i64)).unwrap_or_default();
         // What was just answered NotNow is still in the queue as it was read; it is not offered again.

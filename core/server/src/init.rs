@@ -13,6 +13,7 @@ use pomona_engine::admin::{
     Principal, Scopes, create_first_token, create_principal, create_tenant,
 };
 use pomona_engine::clock::{Random, SystemClock, SystemEntropy};
+use pomona_engine::identity::create_authority;
 use pomona_engine::{Actor, Keyring, RootKey, Store, StoreOptions};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
@@ -31,6 +32,7 @@ const OPERATOR_SCOPES: &[&str] = &["*", "break-glass"];
 #[derive(Debug, clap::Args)]
 pub(crate) struct Init {
     /// The folder; it is made when it is not there.
+    #[arg(value_name = "FOLDER", id = "folder")]
     dir: PathBuf,
     /// The address under which devices will reach the server. It can never change for an enrolled device.
     #[arg(long, value_name = "URL", default_value = "https://localhost:8443")]
@@ -45,8 +47,8 @@ pub(crate) struct Init {
     #[arg(long, value_name = "NAME", default_value = "Example Organization")]
     organization: String,
     /// The slug of the first tenant.
-    #[arg(long, value_name = "SLUG", default_value = "main")]
-    tenant: String,
+    #[arg(long, value_name = "SLUG", default_value = "main", id = "first_tenant")]
+    first_tenant: String,
     /// The name of the operator, as the audit log will show it.
     #[arg(long, value_name = "NAME", default_value = "Operator")]
     operator: String,
@@ -64,9 +66,6 @@ pub(crate) struct Init {
 /// Make a new operator's token.
 #[derive(Debug, clap::Args)]
 pub(crate) struct OperatorToken {
-    /// The folder that `pomona init` made.
-    #[arg(long, value_name = "DIR", env = "POMONA_DIR", default_value = ".")]
-    dir: PathBuf,
     /// The name of the operator, as the audit log will show it.
     #[arg(long, value_name = "NAME", default_value = "Operator")]
     operator: String,
@@ -93,7 +92,8 @@ pub(crate) async fn init(init: Init) -> anyhow::Result<()> {
     let (operator, token) = first_operator(&store, &init.operator).await?;
     files::write_secret(&init.dir.join(files::OPERATOR_TOKEN), &format!("{token}\n"))?;
     let actor = Actor::person(operator.id);
-    let tenant = create_tenant(&store, actor, &init.tenant, &init.organization).await?;
+    let tenant = create_tenant(&store, actor, &init.first_tenant, &init.organization).await?;
+    create_authority(&store, tenant.id, &init.organization).await?;
     store.close().await;
 
     println!("The server in {} is set up.", init.dir.display());
@@ -111,16 +111,17 @@ pub(crate) async fn init(init: Init) -> anyhow::Result<()> {
     Ok(())
 }
 
-pub(crate) async fn operator_token(verb: OperatorToken) -> anyhow::Result<()> {
+pub(crate) async fn operator_token(verb: OperatorToken, dir: Option<&Path>) -> anyhow::Result<()> {
+    let dir = dir.unwrap_or(Path::new("."));
     let settings = settings::load(&settings::Sources {
         environment: std::env::vars_os().collect(),
-        file: verb.dir.join(files::SETTINGS),
+        file: dir.join(files::SETTINGS),
         ..settings::Sources::default()
     })?;
     let store = open_store(&settings).await?;
     let (_, token) = first_operator(&store, &verb.operator).await?;
     store.close().await;
-    let path = verb.dir.join(files::OPERATOR_TOKEN);
+    let path = dir.join(files::OPERATOR_TOKEN);
     files::replace_secret(&path, &format!("{token}\n"))?;
     println!(
         "{} holds a new operator's token. The old one is good until it ends or is revoked.",
@@ -178,20 +179,22 @@ fn settings_text(init: &Init) -> anyhow::Result<String> {
     let quoted = |text: &str| toml::Value::String(text.to_owned()).to_string();
     let url = init.public_url.as_str().trim_end_matches('/');
     let database = init.database.as_deref().unwrap_or("sqlite:pomona.db");
-    let (certificate, key) = match (&init.tls_certificate, &init.tls_key) {
-        (Some(certificate), Some(key)) => (absolute(certificate)?, absolute(key)?),
-        _ => (files::TLS_CERTIFICATE.to_owned(), files::TLS_KEY.to_owned()),
+    let (certificate, key, authority) = match (&init.tls_certificate, &init.tls_key) {
+        (Some(certificate), Some(key)) => (absolute(certificate)?, absolute(key)?, String::new()),
+        _ => (
+            files::TLS_CERTIFICATE.to_owned(),
+            files::TLS_KEY.to_owned(),
+            format!("tls_authority = {}\n", quoted(files::TLS_CA)),
+        ),
     };
     Ok(format!(
         "# The settings of this server. docs/settings.md lists all there are.\n\
          public_url = {}\n\
-         organization = {}\n\
          root_key_file = {}\n\n\
          [database]\nurl = {}\n\n\
-         [devices]\nlisten = {}\ntls_certificate = {}\ntls_key = {}\n\n\
+         [devices]\nlisten = {}\ntls_certificate = {}\ntls_key = {}\n{authority}\n\
          [admin]\nlisten = {}\n",
         quoted(url),
-        quoted(&init.organization),
         quoted(files::ROOT_KEY),
         quoted(database),
         quoted(&format!("0.0.0.0:{port}")),

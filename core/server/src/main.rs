@@ -4,13 +4,15 @@
 //! server does is in the engine; no rule of the protocol stands here.
 #![forbid(unsafe_code)]
 
+mod client;
 mod files;
 mod init;
 mod serve;
 mod settings;
 mod telemetry;
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -22,6 +24,11 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 struct Cli {
     #[command(subcommand)]
     verb: Verb,
+    /// The folder that `pomona init` made.
+    #[arg(long, value_name = "DIR", env = "POMONA_DIR", global = true)]
+    dir: Option<PathBuf>,
+    #[command(flatten)]
+    place: client::Place,
 }
 
 #[derive(Debug, Subcommand)]
@@ -32,6 +39,8 @@ enum Verb {
     Serve(Serve),
     /// Make a new operator's token with the files of the server itself, when there is none left.
     OperatorToken(init::OperatorToken),
+    #[command(flatten)]
+    Client(client::ClientVerb),
 }
 
 /// Where the settings are.
@@ -51,12 +60,9 @@ struct Serve {
 }
 
 impl Serve {
-    fn file(&self) -> PathBuf {
-        match (&self.config, &self.dir) {
-            (Some(file), _) => file.clone(),
-            (None, Some(dir)) => dir.join(files::SETTINGS),
-            (None, None) => PathBuf::from(files::SETTINGS),
-        }
+    fn file(&self, dir: Option<&Path>) -> PathBuf {
+        let in_dir = || dir.unwrap_or(Path::new(".")).join(files::SETTINGS);
+        self.config.clone().unwrap_or_else(in_dir)
     }
 }
 
@@ -77,12 +83,13 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("pomona: {error:#}");
-            ExitCode::from(1)
+            let usage = error.downcast_ref::<client::UsageError>().is_some();
+            ExitCode::from(if usage { 2 } else { 1 })
         }
     }
 }
 
-fn run(cli: Cli, flags: std::collections::BTreeMap<String, String>) -> anyhow::Result<()> {
+fn run(cli: Cli, flags: BTreeMap<String, String>) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -90,12 +97,13 @@ fn run(cli: Cli, flags: std::collections::BTreeMap<String, String>) -> anyhow::R
     runtime.block_on(async {
         match cli.verb {
             Verb::Init(verb) => init::init(verb).await,
-            Verb::OperatorToken(verb) => init::operator_token(verb).await,
+            Verb::OperatorToken(verb) => init::operator_token(verb, cli.dir.as_deref()).await,
+            Verb::Client(verb) => client::run(verb, &cli.place, cli.dir.as_deref()).await,
             Verb::Serve(verb) => {
                 let settings = settings::load(&settings::Sources {
                     flags,
                     environment: std::env::vars_os().collect(),
-                    file: verb.file(),
+                    file: verb.file(cli.dir.as_deref()),
                 })?;
                 serve::serve(settings).await
             }

@@ -54,6 +54,16 @@ pub struct AuditRecord {
     pub previous_hash: String,
 }
 
+/// The result of walking a chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct AuditCheck {
+    /// How many records follow from one another, from the first on.
+    pub records: i64,
+    /// The first record that does not follow from the one before it: it, or that one, was changed. None: the chain is
+    /// whole.
+    pub broken_at: Option<i64>,
+}
+
 /// The audit log of a tenant, or of what the operator did outside any, the oldest record first.
 ///
 /// # Errors

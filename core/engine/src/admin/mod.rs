@@ -24,7 +24,7 @@ pub(crate) mod text;
 pub(crate) mod token;
 pub(crate) mod values;
 
-pub use audit::{AuditEntry, AuditRecord};
+pub use audit::{AuditCheck, AuditEntry, AuditRecord};
 pub use caller::Caller;
 pub use commands::{CommandCounts, CommandQuery, CommandSummary, DeliveryView};
 pub use devices::{

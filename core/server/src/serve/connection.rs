@@ -14,7 +14,7 @@ use hyper::body::Incoming as HyperBody;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use pomona_engine::http::TlsPeer;
+use pomona_engine::http::{PeerAddress, TlsPeer};
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -152,6 +152,9 @@ async fn answer(
     let mut request =
         request.map(|body| Body::new(Incoming::new(body, activity.clone(), limits.body_idle)));
     request.extensions_mut().insert(tls_peer);
+    request
+        .extensions_mut()
+        .insert(PeerAddress(peer.ip().to_canonical()));
     request.extensions_mut().insert(ConnectInfo(peer));
     let response = match tokio::time::timeout(limits.request, router.oneshot(request)).await {
         Ok(Ok(response)) => response,

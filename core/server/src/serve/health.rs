@@ -14,7 +14,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use metrics_exporter_prometheus::PrometheusHandle;
-use pomona_engine::Store;
+use pomona_engine::Engine;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -22,7 +22,7 @@ use crate::settings::Settings;
 
 #[derive(Clone)]
 struct Health {
-    store: Store,
+    engine: Engine,
     metrics: PrometheusHandle,
     /// The folder of a SQLite database, and the free space that it needs.
     disk: Option<(Arc<PathBuf>, u64)>,
@@ -31,7 +31,7 @@ struct Health {
 
 /// The three routes.
 pub(crate) fn router(
-    store: Store,
+    engine: Engine,
     metrics: PrometheusHandle,
     settings: &Settings,
     stop: CancellationToken,
@@ -42,7 +42,7 @@ pub(crate) fn router(
         Arc::new(path)
     });
     let health = Health {
-        store,
+        engine,
         metrics,
         disk: folder.map(|folder| (folder, settings.limits_free_disk)),
         stop,
@@ -55,15 +55,30 @@ pub(crate) fn router(
 }
 
 async fn ready(State(health): State<Health>) -> Response {
-    let asked = tokio::time::timeout(Duration::from_secs(2), health.store.ping()).await;
+    let asked = tokio::time::timeout(Duration::from_secs(2), health.engine.store().ping()).await;
     let database = matches!(asked, Ok(Ok(())));
     let disk = health
         .disk
         .as_ref()
         .is_none_or(|(folder, needed)| free(folder).is_none_or(|free| free >= *needed));
     let running = !health.stop.is_cancelled();
-    let checks = json!({ "database": database, "disk": disk, "running": running });
-    let status = match database && disk && running {
+    let writes = health.engine.condition().writes_failing_since.is_none();
+    // Devices poll by themselves after a NotNow and at the next push: a line to APNs that is down is told, but
+    // what comes from devices is taken all the same.
+    let push = health.engine.push().status();
+    let stopped = push
+        .topics
+        .iter()
+        .filter(|topic| topic.stopped.is_some())
+        .count();
+    let checks = json!({
+        "database": database,
+        "writes": writes,
+        "disk": disk,
+        "running": running,
+        "push": { "reachable": push.outage_since.is_none(), "stopped_topics": stopped },
+    });
+    let status = match database && writes && disk && running {
         true => StatusCode::OK,
         false => StatusCode::SERVICE_UNAVAILABLE,
     };

@@ -6,6 +6,7 @@
 
 mod activity;
 mod connection;
+mod engine;
 mod health;
 mod limits;
 mod listener;
@@ -14,6 +15,10 @@ mod tls;
 use std::time::Duration;
 
 use anyhow::Context;
+use metrics_exporter_prometheus::PrometheusHandle;
+use pomona_engine::Engine;
+use pomona_engine::hooks::Hooks;
+use pomona_engine::http::{IdentitySource, admin_router, device_router};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -33,34 +38,17 @@ pub(crate) async fn serve(settings: Settings) -> anyhow::Result<()> {
     let tasks = TaskTracker::new();
     watch_signals(&stop)?;
 
+    // Files that cannot be read stop the start before anything is touched.
+    let tls = Tls::open(&settings)?;
+    let options = engine::options(&settings)?;
+    let transport = engine::transport(&settings)?;
     let store = open_store(&settings).await?;
-    let devices = Reloading::open(
-        &settings.devices_tls_certificate,
-        &settings.devices_tls_key,
-        tls::Ask::Certificate,
-    )?;
-    let admin_tls = match (&settings.admin_tls_certificate, &settings.admin_tls_key) {
-        (Some(certificate), Some(key)) => {
-            Some(Reloading::open(certificate, key, tls::Ask::Nothing)?)
-        }
-        _ => None,
-    };
-    let health = health::router(store.clone(), metrics, &settings, stop.clone());
-    let admin = pomona_engine::http::admin_router(store.clone()).merge(health);
-
-    let listeners = vec![
-        Listener::bind(
-            "admin",
-            settings.admin_listen,
-            admin,
-            admin_tls.clone(),
-            settings.admin_max_connections,
-            Peers::All,
-        )
-        .await?,
-    ];
-    for tls in [Some(devices), admin_tls].into_iter().flatten() {
-        tasks.spawn(tls.watch(stop.clone()));
+    let engine = Engine::start(store.clone(), options, Hooks::default(), transport)
+        .await
+        .context("cannot start the engine")?;
+    let listeners = listeners(&settings, &engine, &tls, metrics, &stop).await?;
+    for reloading in [Some(tls.devices), tls.admin].into_iter().flatten() {
+        tasks.spawn(reloading.watch(stop.clone()));
     }
     for listener in listeners {
         tracing::info!(
@@ -83,9 +71,82 @@ pub(crate) async fn serve(settings: Settings) -> anyhow::Result<()> {
     {
         tracing::warn!("some requests did not finish in time and are cut off");
     }
+    engine.stop().await;
     store.close().await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// The TLS of the listeners that have it.
+struct Tls {
+    devices: Reloading,
+    admin: Option<Reloading>,
+}
+
+impl Tls {
+    fn open(settings: &Settings) -> anyhow::Result<Self> {
+        let devices = Reloading::open(
+            &settings.devices_tls_certificate,
+            &settings.devices_tls_key,
+            tls::Ask::Certificate,
+        )?;
+        let admin = match (&settings.admin_tls_certificate, &settings.admin_tls_key) {
+            (Some(certificate), Some(key)) => {
+                Some(Reloading::open(certificate, key, tls::Ask::Nothing)?)
+            }
+            _ => None,
+        };
+        Ok(Self { devices, admin })
+    }
+}
+
+/// Opens every listener, or none.
+async fn listeners(
+    settings: &Settings,
+    engine: &Engine,
+    tls: &Tls,
+    metrics: PrometheusHandle,
+    stop: &CancellationToken,
+) -> anyhow::Result<Vec<Listener>> {
+    let health = health::router(engine.clone(), metrics, settings, stop.clone());
+    let admin = admin_router(engine.clone(), stop.clone()).merge(health);
+    let mut listeners = vec![
+        Listener::bind(
+            "admin",
+            settings.admin_listen,
+            admin,
+            tls.admin.clone(),
+            settings.admin_max_connections,
+            Peers::All,
+        )
+        .await?,
+        Listener::bind(
+            "devices",
+            settings.devices_listen,
+            device_router(engine.clone(), IdentitySource::Tls),
+            Some(tls.devices.clone()),
+            settings.devices_max_connections,
+            Peers::All,
+        )
+        .await?,
+    ];
+    if let Some(address) = settings.proxy_listen {
+        let source = IdentitySource::Proxy {
+            trusted: settings.proxy_trusted.addresses(),
+        };
+        listeners.push(
+            Listener::bind(
+                "proxy",
+                address,
+                device_router(engine.clone(), source),
+                None,
+                settings.proxy_max_connections,
+                Peers::Only(settings.proxy_trusted.clone()),
+            )
+            .await?,
+        );
+    }
+    Ok(listeners)
 }
 
 /// Cancels `stop` at TERM and INT; a second signal ends the process at once.

@@ -169,6 +169,17 @@ fn check(settings: &Settings) -> anyhow::Result<()> {
             settings.devices_max_connections,
             1..=1_000_000,
         ),
+        ("push.per_second", settings.push_per_second, 1..=100_000),
+        (
+            "push.coalesce_seconds",
+            settings.push_coalesce_seconds,
+            0..=3_600,
+        ),
+        (
+            "proxy.max_connections",
+            settings.proxy_max_connections,
+            1..=1_000_000,
+        ),
         (
             "admin.max_connections",
             settings.admin_max_connections,
@@ -210,6 +221,7 @@ fn based(mut settings: Settings, folder: &Path) -> Settings {
     for path in [
         &mut settings.admin_tls_certificate,
         &mut settings.admin_tls_key,
+        &mut settings.devices_tls_authority,
         &mut settings.push_ca_file,
     ]
     .into_iter()
@@ -241,7 +253,15 @@ pub(crate) fn add_flags(mut command: Command) -> Command {
     for setting in table() {
         // Made once for the life of the process; the parser wants names that live as long.
         let flag: &'static str = setting.flag().leak();
-        let help = format!("{} [{}]", setting.meaning.trim(), setting.takes);
+        let default = match setting.default {
+            "" => "none",
+            default => default,
+        };
+        let help = format!(
+            "{} It takes {}. [default: {default}]",
+            setting.meaning.trim(),
+            setting.takes
+        );
         command = command.arg(
             Arg::new(setting.key)
                 .long(flag)

@@ -84,8 +84,6 @@ macro_rules! settings {
 settings! {
     /// The address under which devices reach the server. It is written into every profile and can never change for a device that is enrolled.
     public_url: Url = "public_url", "https://localhost:8443";
-    /// The name of the organization, where a tenant has none of its own.
-    organization: String = "organization", "Pomona";
     /// The file with the root key, 32 bytes in hex, which wraps the keys of all tenants. Whoever loses it loses every secret in the database.
     root_key_file: PathBuf = "root_key_file", "root.key";
 
@@ -102,6 +100,8 @@ settings! {
     devices_tls_certificate: PathBuf = "devices.tls_certificate", "tls/server.pem";
     /// The key of that certificate, PEM.
     devices_tls_key: PathBuf = "devices.tls_key", "tls/server.key";
+    /// The authority of that certificate, PEM, when no public one issued it: enrollment profiles bring it along.
+    devices_tls_authority: Optional<PathBuf> = "devices.tls_authority", "";
     /// The most connections of devices at a time; more are not accepted until others end.
     devices_max_connections: u32 = "devices.max_connections", "20000";
 
@@ -116,8 +116,10 @@ settings! {
 
     /// Where a proxy that ends TLS connects, by plain HTTP, with the device's certificate in the header `Client-Cert`; none when empty.
     proxy_listen: Optional<SocketAddr> = "proxy.listen", "";
-    /// The addresses or networks of that proxy. Connections from elsewhere are closed.
-    proxy_trusted: Trusted = "proxy.trusted", "127.0.0.1/32, ::1/128";
+    /// The addresses of that proxy. Connections from elsewhere are closed.
+    proxy_trusted: Trusted = "proxy.trusted", "127.0.0.1, ::1";
+    /// The most connections of the proxy at a time.
+    proxy_max_connections: u32 = "proxy.max_connections", "4096";
 
     /// The longest that a TLS handshake may take.
     limits_handshake: Seconds = "limits.handshake_seconds", "10";
@@ -137,9 +139,9 @@ settings! {
     /// Days of silence after which a device counts as gone.
     engine_silence_days: u32 = "engine.silence_days", "90";
     /// How often a command that is never answered is sent before it is set aside.
-    engine_max_sendings: u32 = "engine.max_sendings", "20";
+    engine_max_sendings: u32 = "engine.max_sendings", "30";
     /// The most requests that are committed together.
-    engine_group_limit: u32 = "engine.group_limit", "64";
+    engine_group_limit: u32 = "engine.group_limit", "256";
     /// What `UserAuthenticate` is answered: `decline`, or `digest`.
     engine_user_authenticate: UserAuthenticate = "engine.user_authenticate", "decline";
     /// The file in which revoked identities are kept outside the database, so that an older backup cannot revive them.
@@ -150,10 +152,15 @@ settings! {
     /// Further authorities that the push server's certificate may come from, PEM; for a simulated one.
     push_ca_file: Optional<PathBuf> = "push.ca_file", "";
 
+    /// Pushes a second for each tenant; what matters is what the server can bear when the devices come.
+    push_per_second: u32 = "push.per_second", "500";
+    /// For how many seconds an accepted push also stands for what is queued after it.
+    push_coalesce_seconds: u32 = "push.coalesce_seconds", "10";
+
     /// How the log is written: `human` or `json`.
     log_format: LogFormat = "log.format", "human";
     /// What is logged: `info`, `debug`, `warn`, or a list such as `info,pomona_engine=debug`.
-    log_filter: Filter = "log.filter", "info";
+    log_filter: Filter = "log.filter", "info,sea_orm_migration=warn,sqlx=warn";
 }
 
 /// `docs/settings.md`.

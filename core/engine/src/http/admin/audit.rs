@@ -2,20 +2,12 @@
 
 use axum::Json;
 use axum::extract::State;
-use serde::Serialize;
 
 use super::AdminState;
 use super::extract::{Asked, InTenant, Paging};
 use super::reply::{List, Reply, list as page};
-use crate::admin::{AuditRecord, audit};
+use crate::admin::{AuditCheck, AuditRecord, audit};
 use crate::ids::TenantId;
-
-/// The result of walking a chain.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
-pub(crate) struct Verified {
-    /// How many records follow from one another, from the first to the last.
-    records: i64,
-}
 
 /// Reads the audit log of a tenant, the oldest record first.
 #[utoipa::path(get, path = "/api/v1/tenants/{tenant}/audit", tag = "Audit", params(Paging),
@@ -28,12 +20,11 @@ pub(crate) async fn list(
     read(&state, Some(call.tenant), paging).await
 }
 
-/// Walks the chain of a tenant's audit log and says how long it is. A break is answered as a failure.
+/// Walks the chain of a tenant's audit log and says whether it is whole.
 #[utoipa::path(get, path = "/api/v1/tenants/{tenant}/audit/verify", tag = "Audit",
-    responses((status = 200, body = Verified)))]
-pub(crate) async fn verify(State(state): State<AdminState>, call: InTenant) -> Reply<Verified> {
-    let records = state.store().verify_audit(Some(call.tenant)).await?;
-    Ok(Json(Verified { records }))
+    responses((status = 200, body = AuditCheck)))]
+pub(crate) async fn verify(State(state): State<AdminState>, call: InTenant) -> Reply<AuditCheck> {
+    Ok(Json(state.store().check_audit(Some(call.tenant)).await?))
 }
 
 /// Reads the audit log of what the operator did outside any tenant.
@@ -46,12 +37,11 @@ pub(crate) async fn list_operator(
     read(&state, None, paging).await
 }
 
-/// Walks the chain of the operator's audit log and says how long it is. A break is answered as a failure.
+/// Walks the chain of the operator's audit log and says whether it is whole.
 #[utoipa::path(get, path = "/api/v1/audit/verify", tag = "Audit",
-    responses((status = 200, body = Verified)))]
-pub(crate) async fn verify_operator(State(state): State<AdminState>) -> Reply<Verified> {
-    let records = state.store().verify_audit(None).await?;
-    Ok(Json(Verified { records }))
+    responses((status = 200, body = AuditCheck)))]
+pub(crate) async fn verify_operator(State(state): State<AdminState>) -> Reply<AuditCheck> {
+    Ok(Json(state.store().check_audit(None).await?))
 }
 
 async fn read(

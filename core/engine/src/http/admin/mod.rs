@@ -30,6 +30,8 @@ mod push;
 mod reply;
 mod route;
 mod tenants;
+#[cfg(test)]
+mod tests;
 mod tokens;
 
 pub use openapi::openapi_json;

@@ -126,11 +126,23 @@ impl Modify for Common {
                         .iter()
                         .find(|(m, p, _)| m == method && p == path)
                         .map(|(_, _, access)| *access);
+                    operation.operation_id = Some(operation_id(method, path));
                     complete(path, operation, access);
                 }
             }
         }
     }
+}
+
+/// A name that no other operation has, such as `get_tenants_tenant_devices`.
+fn operation_id(method: &str, path: &str) -> String {
+    let path = path.trim_start_matches("/api/v1/");
+    let words: String = path
+        .chars()
+        .filter(|c| !matches!(c, '{' | '}'))
+        .map(|c| if c.is_ascii_alphanumeric() { c } else { '_' })
+        .collect();
+    format!("{}_{words}", method.to_ascii_lowercase())
 }
 
 fn complete(path: &str, operation: &mut Operation, access: Option<Access>) {

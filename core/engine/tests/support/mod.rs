@@ -97,8 +97,17 @@ impl Sql {
         }
     }
 
+    /// The first column of every row, which is text.
+    pub async fn texts(&self, sql: &str) -> Vec<String> {
+        let sql = sqlx::AssertSqlSafe(sql.to_owned());
+        match self {
+            Self::Sqlite(pool) => sqlx::query_scalar(sql).fetch_all(pool).await.unwrap(),
+            Self::Postgres(pool) => sqlx::query_scalar(sql).fetch_all(pool).await.unwrap(),
+        }
+    }
+
     /// A blob literal.
-    fn blob(&self, bytes: &[u8]) -> String {
+    pub fn blob(&self, bytes: &[u8]) -> String {
         match self {
             Self::Sqlite(_) => format!("x'{}'", hex::encode(bytes)),
             Self::Postgres(_) => format!("'\\x{}'::bytea", hex::encode(bytes)),
@@ -391,7 +400,7 @@ async fn fresh_database() -> String {
     url.to_string()
 }
 
-fn message(keys: &str) -> String {
+pub fn message(keys: &str) -> String {
     format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<!DOCTYPE plist PUBLIC \"-//Apple//DTD PLIST 1.0//EN\" \"http://www.apple.com/DTDs/PropertyList-1.0.dtd\">\n<plist version=\"1.0\"><dict>{keys}</dict></plist>"
     )

@@ -225,6 +225,17 @@ impl Tenant {
             .sum())
     }
 
+    /// All commands, whoever queued them: id and `CommandUUID`.
+    ///
+    /// # Errors
+    /// As for [`Admin::list`].
+    pub async fn commands(&self) -> Result<Vec<(String, String)>> {
+        let all = self.admin.list(&self.path("commands?limit=500")).await?;
+        all.iter()
+            .map(|command| Ok((text(command, "id")?, text(command, "command_uuid")?)))
+            .collect()
+    }
+
     /// What the server says of a command on each channel.
     ///
     /// # Errors

@@ -8,7 +8,6 @@ mod board;
 mod plan;
 
 use std::{
-    fs,
     path::{Path, PathBuf},
     process::ExitStatus,
     time::{Duration, Instant},
@@ -18,7 +17,7 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use pomona_simulator::{Fleet, Summary, apns::ApnsFigures};
 use pomona_tests::{
-    Lab, Queued,
+    Lab,
     audit::{self, Audit, Findings},
     kill_loop::hear_fleet,
 };
@@ -89,13 +88,15 @@ async fn show(arguments: &Arguments, binary: &Path, dir: &Path) -> Result<bool> 
         board: Board::new(arguments.plain, arguments.devices, arguments.seconds),
         fleet: start_fleet(&lab, arguments.devices).await?,
         lab,
-        queued: Vec::new(),
+        queued: 0,
         books: Audit::default(),
         open: 0,
         started: Instant::now(),
     };
     demo.enroll().await?;
-    demo.board.say(&what_to_try(dir, arguments.release));
+    let device = demo.lab.tenant.devices().await?.into_iter().next();
+    let device = device.map_or_else(|| "DEVICE".to_owned(), |device| device.udid);
+    demo.board.say(&what_to_try(binary, dir, &device));
     demo.send(Duration::from_secs(arguments.seconds)).await?;
     demo.drain().await?;
     demo.finish().await
@@ -105,7 +106,8 @@ struct Demo {
     lab: Lab,
     fleet: Fleet,
     board: Board,
-    queued: Vec<Queued>,
+    /// How many commands were queued.
+    queued: usize,
     books: Audit,
     /// Open deliveries, as the server last said.
     open: u64,
@@ -152,7 +154,7 @@ impl Demo {
         while Instant::now() < end {
             self.open = self.lab.tenant.open_deliveries().await?;
             if self.open < most {
-                let (request_type, parameters) = plan::command(self.queued.len());
+                let (request_type, parameters) = plan::command(self.queued);
                 let queued = self
                     .lab
                     .tenant
@@ -162,7 +164,7 @@ impl Demo {
                     let delivery = self.lab.tenant.delivery(channel, &queued.command_uuid)?;
                     self.books.accept(delivery);
                 }
-                self.queued.push(queued);
+                self.queued += 1;
             }
             if self.wait().await? == Stretch::Interrupted {
                 self.board
@@ -193,11 +195,15 @@ impl Demo {
         self.board.phase("comparing the records");
         let summary = self.fleet.stop().await;
         hear_fleet(&self.fleet, &mut self.books).await;
+        // What somebody queued from another terminal is in the server's lists alone.
         let tenant = &self.lab.tenant;
-        for queued in &self.queued {
-            for (channel, says) in tenant.deliveries(&queued.command_id).await? {
-                let delivery = tenant.delivery(&channel, &queued.command_uuid)?;
-                self.books.hear_server(delivery, says);
+        for (id, command_uuid) in tenant.commands().await? {
+            for (channel, says) in tenant.deliveries(&id).await? {
+                // Commands for users have no part in these books.
+                if let Ok(delivery) = tenant.delivery(&channel, &command_uuid) {
+                    self.books.accept(delivery.clone());
+                    self.books.hear_server(delivery, says);
+                }
             }
         }
         let findings = self.books.compare(true);
@@ -209,7 +215,7 @@ impl Demo {
                 &findings,
                 &summary,
                 &self.lab.apns.figures(),
-                self.queued.len(),
+                self.queued,
                 self.started.elapsed()
             )
         );
@@ -298,22 +304,15 @@ fn tell(
 }
 
 /// Commands for another terminal, to be copied as they stand.
-fn what_to_try(dir: &Path, release: bool) -> String {
-    let cargo = match release {
-        true => "cargo run --quiet --release --package pomona --",
-        false => "cargo run --quiet --package pomona --",
-    };
-    let dir = dir.display();
-    let token = fs::canonicalize(format!("{dir}/operator.token"));
-    let token = token.map_or_else(
-        |_| format!("{dir}/operator.token"),
-        |path| path.display().to_string(),
-    );
+fn what_to_try(binary: &Path, dir: &Path, device: &str) -> String {
+    let (binary, dir) = (binary.display(), dir.display());
     format!(
         "the fleet is enrolled; try from another terminal:\n  \
-         {cargo} devices list --dir {dir}\n  \
-         tail -f {dir}/server.log\n  \
-         (the operator's token is in {token})"
+         {binary} device list --dir {dir}\n  \
+         {binary} device timeline {device} --follow --dir {dir}\n  \
+         {binary} command send DeviceInformation --parameter 'Queries=[\"OSVersion\"]' --device {device} --dir {dir}\n  \
+         {binary} command list --open --dir {dir}\n  \
+         tail -f {dir}/server.log"
     )
 }
 

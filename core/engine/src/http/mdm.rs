@@ -120,6 +120,9 @@ async fn answer(
     {
         return Err(wait(StatusCode::TOO_MANY_REQUESTS));
     }
+    // A tenant that does not exist is told apart from a database that does not answer before work is handed in.
+    let known = state.engine.store().keys(tenant).await;
+    known.map_err(|error| failed(&error))?;
     let reply = match kind {
         Kind::CheckIn => check_in(state, &identity, &body).await?,
         Kind::Report => report(state, &identity, &body).await?,
@@ -155,14 +158,16 @@ async fn report(
         .map_err(|error| failed(&error))
 }
 
-/// The content type decides, by its prefix: a charset may follow.
+/// The content type decides, whatever its case; a charset may follow.
 fn kind(headers: &HeaderMap) -> Option<Kind> {
     let value = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
     let value = value.split(';').next()?.trim();
-    match value {
-        "application/x-apple-aspen-mdm-checkin" => Some(Kind::CheckIn),
-        "application/x-apple-aspen-mdm" => Some(Kind::Report),
-        _ => None,
+    if value.eq_ignore_ascii_case("application/x-apple-aspen-mdm-checkin") {
+        Some(Kind::CheckIn)
+    } else if value.eq_ignore_ascii_case("application/x-apple-aspen-mdm") {
+        Some(Kind::Report)
+    } else {
+        None
     }
 }
 

@@ -13,6 +13,7 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{CONTENT_TYPE, HOST, RETRY_AFTER, USER_AGENT};
 use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
+use rustls::client::Resumption;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
@@ -113,10 +114,12 @@ impl Trust {
     ) -> Result<Arc<ClientConfig>, ClientError> {
         let certificate = CertificateDer::from(identity.certificate.clone());
         let key = PrivatePkcs8KeyDer::from(identity.key.pkcs8().to_vec());
-        let config = builder()?
+        let mut config = builder()?
             .with_root_certificates(Arc::clone(&self.roots))
             .with_client_auth_cert(vec![certificate], PrivateKeyDer::Pkcs8(key))
             .map_err(|_| ClientError::Certificate)?;
+        // One server to remember, and perhaps a hundred thousand devices that do.
+        config.resumption = Resumption::in_memory_sessions(1);
         Ok(Arc::new(config))
     }
 

@@ -4,7 +4,7 @@
 //! no security worth the name. Built for tests alone.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -26,9 +26,21 @@ use url::Url;
 use crate::apns::identity::Authority;
 use crate::asn1::{self, tag};
 use crate::cms::{self, Identity, SignatureStyle, Signed};
-use crate::keys::{DeviceKey, Digest};
+use crate::keys::{DeviceKey, Digest, KeyPool};
 use crate::reading::dictionary;
 use crate::xml;
+
+/// One of two keys that all tests share: making one takes a moment without optimization.
+pub(crate) fn test_key(index: usize) -> Arc<DeviceKey> {
+    static KEYS: [OnceLock<Arc<DeviceKey>>; 2] = [const { OnceLock::new() }; 2];
+    let key = || Arc::new(DeviceKey::generate().unwrap());
+    Arc::clone(KEYS[index].get_or_init(key))
+}
+
+/// The second of them, for all devices.
+pub(crate) fn test_pool() -> KeyPool {
+    KeyPool::of(vec![test_key(1)])
+}
 
 /// A command with this UUID and type and further keys.
 pub(crate) fn command(uuid: &str, request_type: &str, keys: &str) -> Bytes {
@@ -91,7 +103,7 @@ impl Fake {
 
     async fn start_with(tls: Option<Authority>) -> Arc<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let key = Arc::new(DeviceKey::generate().unwrap());
+        let key = test_key(0);
         let name = asn1::seq(&[]);
         let certificate = crate::scep::self_signed(&key, &name).unwrap();
         let authority = Identity::new(key, certificate).unwrap();
@@ -293,7 +305,8 @@ impl Fake {
         if text("MessageType") == Some("Authenticate") {
             inner.owners.insert(certificate.clone(), udid.clone());
         }
-        if inner.owners.get(&certificate) != Some(&udid) && !inner.careless {
+        let own = inner.owners.get(&certificate) == Some(&udid);
+        if !own && !inner.careless {
             return answer(403, "", Vec::new());
         }
         if path == "/checkin" {
@@ -311,7 +324,7 @@ impl Fake {
         inner.last_report = body.to_vec();
         if status == "Idle" {
             inner.put_off.remove(&channel);
-        } else {
+        } else if own {
             let uuid = text("CommandUUID").unwrap().to_owned();
             inner.reports.push((uuid.clone(), status.to_owned()));
             if status == "NotNow" {

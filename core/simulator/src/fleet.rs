@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::debug;
+use url::Url;
 
 pub use options::FleetOptions;
 
@@ -185,6 +186,16 @@ impl Fleet {
         Ok(())
     }
 
+    /// Where the fleet's devices send their reports; `None` while none is enrolled.
+    pub async fn report_url(&self) -> Option<Url> {
+        for device in &self.devices {
+            if let Some(url) = device.lock().await.report_url() {
+                return Some(url);
+            }
+        }
+        None
+    }
+
     /// The enrolled devices as the load generator takes them.
     pub async fn load_devices(&self) -> Vec<LoadDevice> {
         let mut all = Vec::with_capacity(self.devices.len());
@@ -233,6 +244,7 @@ fn draw(options: &FleetOptions, index: usize, world: &Arc<World>) -> Device {
     profile.users = options.users;
     profile.misbehaviour = options.misbehaviour;
     profile.think_time = options.think_time;
+    profile.awaiting_configuration = options.awaiting_configuration;
     profile.user_authenticate = dice.chance(0.5);
     profile.supervised = dice.chance(0.9);
     profile.scep.force_get = dice.chance(0.05);
@@ -276,15 +288,17 @@ async fn live(index: usize, device: Arc<Mutex<Device>>, shared: Arc<Shared>) {
             () = waker.notified() => false,
             () = at(due) => true,
         };
-        let Ok(_permit) = shared.sessions.acquire().await else {
+        let Ok(permit) = shared.sessions.acquire().await else {
             return;
         };
         if shared.stop.is_cancelled() {
             return;
         }
-        let mut device = device.lock().await;
-        let pause = connect(&mut device, polled).await;
-        drop(device);
+        let pause = {
+            let mut device = device.lock().await;
+            connect(&mut device, polled).await
+        };
+        drop(permit);
         let regular = if polled {
             next_poll(&shared.options, &mut dice)
         } else {
@@ -299,7 +313,27 @@ async fn live(index: usize, device: Arc<Mutex<Device>>, shared: Arc<Shared>) {
             (Some(one), Some(other)) => Some(one.min(other)),
             (one, other) => one.or(other),
         };
+        if !be_absent(&device, &shared, &mut dice).await {
+            return;
+        }
     }
+}
+
+/// Leaves the net for a while, if chance has it; false when the fleet stops meanwhile.
+async fn be_absent(device: &Mutex<Device>, shared: &Shared, dice: &mut Dice) -> bool {
+    let Some((rate, time)) = shared.options.absence else {
+        return true;
+    };
+    if !dice.chance(rate) {
+        return true;
+    }
+    device.lock().await.set_online(false);
+    let stayed = tokio::select! {
+        () = shared.stop.cancelled() => false,
+        () = tokio::time::sleep(jitter(time, dice)) => true,
+    };
+    device.lock().await.set_online(true);
+    stayed
 }
 
 /// Why a device connects again without being asked to.

@@ -2,7 +2,7 @@
 //!
 //! Owns generation, signing, unwrapping, and the pool that lets a big fleet share a few keys.
 //! Never prints a key. Stands below `scep` (requests), `cms` (signatures) and `client`
-//! (mutual TLS). Source: RFC 8017; apple-platform SCEP payload (Keysize 2048, Key Type RSA).
+//! (mutual TLS). Source: RFC 8017; Apple, "SCEP" payload (Keysize, Key Type).
 
 use std::fmt;
 use std::sync::Arc;
@@ -197,6 +197,20 @@ impl KeyPool {
         Self {
             limit: Some(count.max(1)),
             keys: Mutex::new(Vec::new()),
+            turn: AtomicUsize::new(0),
+        }
+    }
+
+    /// These keys, dealt out in turn; none of them behaves like [`KeyPool::fresh`].
+    #[must_use]
+    pub const fn of(keys: Vec<Arc<DeviceKey>>) -> Self {
+        Self {
+            limit: if keys.is_empty() {
+                None
+            } else {
+                Some(keys.len())
+            },
+            keys: Mutex::new(keys),
             turn: AtomicUsize::new(0),
         }
     }

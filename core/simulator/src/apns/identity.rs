@@ -11,6 +11,7 @@ use rcgen::{
 };
 
 use crate::apns::ApnsError;
+use crate::clock::{civil, unix_seconds};
 
 /// The user id attribute.
 const UID: [u64; 7] = [0, 9, 2342, 19_200_300, 100, 1, 1];
@@ -65,6 +66,7 @@ impl Authority {
         let mut params = CertificateParams::default();
         params.distinguished_name = DistinguishedName::new();
         params.distinguished_name.push(DnType::CommonName, name);
+        limit(&mut params);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let pem = params.self_signed(&key)?.pem();
@@ -84,11 +86,26 @@ impl Authority {
         let key = KeyPair::generate()?;
         let mut params = CertificateParams::new(names)?;
         params.distinguished_name = subject;
+        limit(&mut params);
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![usage];
         let certificate = params.signed_by(&key, &self.issuer)?;
         Ok((certificate.pem(), key.serialize_pem()))
     }
+}
+
+/// A year from yesterday on, as Apple's push certificates have it, in whole days.
+fn limit(params: &mut CertificateParams) {
+    const DAY: i64 = 86_400;
+    let day = |seconds: i64| {
+        let (year, month, day, ..) = civil(seconds);
+        let small = |value: i64| u8::try_from(value).unwrap_or(1);
+        let year = i32::try_from(year).unwrap_or(2_100);
+        rcgen::date_time_ymd(year, small(month), small(day))
+    };
+    let now = unix_seconds();
+    params.not_before = day(now.saturating_sub(DAY));
+    params.not_after = day(now.saturating_add(365 * DAY));
 }
 
 /// The topic of a push certificate.

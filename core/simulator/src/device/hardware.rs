@@ -36,6 +36,28 @@ impl Platform {
         Self::VisionPro,
     ];
 
+    /// Its name on a command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::IPhone => "iphone",
+            Self::IPad => "ipad",
+            Self::SharedIpad => "shared-ipad",
+            Self::Mac => "mac",
+            Self::AppleTv => "apple-tv",
+            Self::Watch => "watch",
+            Self::VisionPro => "vision-pro",
+        }
+    }
+
+    /// The kind with this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|platform| platform.name() == name)
+    }
+
     /// The User-Agent of its management client.
     pub(crate) const fn agent(self) -> &'static str {
         match self {
@@ -241,6 +263,14 @@ mod tests {
             assert!(seen.insert(hardware.udid), "UDID twice");
             assert!(seen.insert(hardware.serial_number), "serial twice");
         }
+    }
+
+    #[test]
+    fn names_find_their_platforms() {
+        for platform in Platform::ALL {
+            assert_eq!(Platform::from_name(platform.name()), Some(platform));
+        }
+        assert_eq!(Platform::from_name("newton"), None);
     }
 
     #[test]

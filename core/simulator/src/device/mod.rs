@@ -253,6 +253,13 @@ impl Device {
         })
     }
 
+    /// Where the device sends its reports, as its transport has it.
+    #[must_use]
+    pub fn report_url(&self) -> Option<Url> {
+        let url = &self.enrollment.as_ref()?.profile.server_url;
+        Some(self.world.transport.place(url))
+    }
+
     /// The channel exists and the server knows it.
     #[must_use]
     pub fn is_reachable(&self, channel: usize) -> bool {

@@ -360,7 +360,7 @@ impl Device {
         Ok(())
     }
 
-    /// Asks for commands under the name of another device. The answer must be a refusal.
+    /// Asks for commands, or reports one, under the name of another device. The answer must be a refusal.
     async fn probe_foreign(&mut self, channel: usize) -> Result<(), DeviceError> {
         let stranger = {
             let neighbours = self.world.neighbours.lock();
@@ -371,18 +371,21 @@ impl Device {
             self.dice.choose(&others).map(|udid| (*udid).clone())
         };
         let stranger = stranger.unwrap_or_else(|| self.dice.uuid());
-        let keys = [
-            xml::string("Status", "Idle"),
-            xml::string("UDID", &stranger),
-        ];
-        let body = xml::document(&keys.concat());
+        let mut keys = xml::string("UDID", &stranger);
+        if self.dice.chance(0.5) {
+            keys.push_str(&xml::string("Status", "Idle"));
+        } else {
+            keys.push_str(&xml::string("Status", "Acknowledged"));
+            keys.push_str(&xml::string("CommandUUID", &self.dice.uuid()));
+        }
+        let body = xml::document(&keys);
         let answer = self.put(channel, Kind::Report, body.into()).await?;
         match answer.status {
             400..500 if answer.status != 401 => {}
             429 | 503 => {}
             200 => self.fault(channel, FaultKind::ForeignAnswered, &stranger),
             status => {
-                let detail = format!("foreign Idle: {status}");
+                let detail = format!("foreign report: {status}");
                 self.fault(channel, FaultKind::UnexpectedStatus, &detail);
             }
         }

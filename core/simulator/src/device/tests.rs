@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use crate::cms::SignatureStyle;
 use crate::device::{Device, DeviceError, DeviceProfile, Platform, RenewalOrder, Transport, World};
-use crate::fake::Fake;
-use crate::keys::KeyPool;
+use crate::fake::{Fake, test_pool};
 use crate::misbehave::Misbehaviour;
 use crate::record::{FaultKind, Summary};
 use crate::xml;
@@ -14,7 +13,7 @@ use crate::{Trust, reading};
 fn world(fake: &Fake) -> Arc<World> {
     let transport = Transport::ProxyHeader { base: fake.base() };
     let mut world = World::new(Trust::from_pem("").unwrap(), transport);
-    world.keys = KeyPool::shared(1);
+    world.keys = test_pool();
     Arc::new(world)
 }
 
@@ -58,7 +57,7 @@ async fn every_platform_enrolls_with_signed_messages() {
     let styles = [SignatureStyle::CURRENT, SignatureStyle::OLDER];
     for (index, platform) in Platform::ALL.into_iter().enumerate() {
         let mut world = World::new(Trust::from_pem("").unwrap(), Transport::FromProfile);
-        world.keys = KeyPool::shared(1);
+        world.keys = test_pool();
         let mut profile = DeviceProfile::new(platform);
         profile.users = 2;
         profile.signature = Some(styles[index % 2]);
@@ -87,7 +86,7 @@ async fn without_signed_messages_the_identity_proves_itself_by_mutual_tls() {
     let fake = Fake::start_tls().await;
     let trust = Trust::from_pem(&fake.trust_pem).unwrap();
     let mut world = World::new(trust, Transport::FromProfile);
-    world.keys = KeyPool::shared(1);
+    world.keys = test_pool();
     let world = Arc::new(world);
     let mut device = Device::new(DeviceProfile::new(Platform::IPhone), 1, world);
     device.enroll(&fake.link()).await.unwrap();

@@ -28,6 +28,16 @@ pub enum Transport {
     },
 }
 
+impl Transport {
+    /// Where a URL of the profile is reached.
+    pub(crate) fn place(&self, url: &Url) -> Url {
+        match self {
+            Self::FromProfile => url.clone(),
+            Self::ProxyHeader { base } => rebase(url, base),
+        }
+    }
+}
+
 /// Names and values.
 type Headers = Vec<(&'static str, String)>;
 
@@ -91,12 +101,12 @@ impl Device {
             Kind::CheckIn => &profile.check_in_url,
             Kind::Report => &profile.server_url,
         };
+        let url = self.world.transport.place(url);
         let mut headers = vec![("content-type", kind.content_type().to_owned())];
         match &self.world.transport {
-            Transport::ProxyHeader { base } => {
+            Transport::ProxyHeader { .. } => {
                 let certificate = STANDARD.encode(&enrollment.identity.certificate);
                 headers.push(("client-cert", format!(":{certificate}:")));
-                Ok((rebase(url, base), headers))
             }
             Transport::FromProfile => {
                 if profile.sign_message {
@@ -104,9 +114,9 @@ impl Device {
                     let signature = detached_signature(&enrollment.identity, style, body)?;
                     headers.push(("mdm-signature", STANDARD.encode(signature)));
                 }
-                Ok((url.clone(), headers))
             }
         }
+        Ok((url, headers))
     }
 }
 

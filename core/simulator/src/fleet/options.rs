@@ -45,6 +45,10 @@ pub struct FleetOptions {
     pub sessions_at_once: usize,
     /// The first pause after a failed enrollment; it doubles up to 30 seconds.
     pub enroll_retry: Duration,
+    /// Devices wait in the setup assistant until DeviceConfigured comes.
+    pub awaiting_configuration: bool,
+    /// After a session, a device leaves the net with this chance, for about this time.
+    pub absence: Option<(f64, Duration)>,
     /// Erased devices enroll again.
     pub enroll_again: bool,
     /// The limit for one request.
@@ -80,6 +84,8 @@ impl FleetOptions {
             enroll_at_once: 16,
             enroll_retry: Duration::from_secs(1),
             sessions_at_once: 1_000,
+            awaiting_configuration: false,
+            absence: None,
             enroll_again: true,
             timeout: Duration::from_secs(60),
         }

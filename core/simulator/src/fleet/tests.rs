@@ -81,6 +81,35 @@ async fn a_rung_fleet_comes_and_a_wrong_magic_repairs_itself() {
 }
 
 #[tokio::test]
+async fn an_absent_device_gets_its_last_push_when_it_is_back() {
+    let fake = Fake::start().await;
+    let identity = PushIdentity::generate("com.apple.mgmt.External.fake").unwrap();
+    let apns = ApnsHandle::start(ApnsOptions::new(&identity.ca_pem))
+        .await
+        .unwrap();
+    let mut options = options(&fake, 1);
+    options.misbehaviour = Misbehaviour::none();
+    options.users = 0;
+    options.absence = Some((1.0, Duration::from_millis(30)));
+    let fleet = Fleet::start(options, Some(apns.clone())).unwrap();
+    fleet.settled().await;
+    let udid = fleet.devices()[0].lock().await.hardware().udid.clone();
+    let magics = fake.inner.lock().magics.clone();
+    let (token, magic) = magics.iter().next().unwrap();
+    for number in 0..3 {
+        fake.enqueue(&udid, &format!("c-{number}"), "ProfileList", "");
+        // Rung twice: the second one finds the device away, or the first not taken yet.
+        apns.ring(token, "com.apple.mgmt.External.fake", magic);
+        apns.ring(token, "com.apple.mgmt.External.fake", magic);
+        while fake.open() > 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+    assert_eq!(fleet.report_url().await.unwrap().path(), "/mdm");
+    assert_eq!(fleet.stop().await.commands, 3);
+}
+
+#[tokio::test]
 async fn a_fleet_that_is_refused_gives_up_and_says_so() {
     let fake = Fake::start().await;
     let mut options = options(&fake, 2);

@@ -1,13 +1,13 @@
 //! Load against the small server of the tests.
 
 use super::*;
-use crate::fake::Fake;
-use crate::{Device, DeviceProfile, KeyPool, Platform, Transport, World};
+use crate::fake::{Fake, test_pool};
+use crate::{Device, DeviceProfile, Platform, Transport, World};
 
 async fn members(fake: &Fake, count: u64) -> Vec<LoadDevice> {
     let transport = Transport::ProxyHeader { base: fake.base() };
     let mut world = World::new(Trust::from_pem("").unwrap(), transport);
-    world.keys = KeyPool::shared(1);
+    world.keys = test_pool();
     let world = Arc::new(world);
     let mut all = Vec::new();
     for seed in 0..count {

@@ -1,7 +1,8 @@
 //! A management server of the smallest kind, for this crate's own tests.
 //!
 //! Owns a SCEP authority, check-in, a queue for each channel and switches for misbehaving. Has
-//! no security worth the name. Built for tests alone.
+//! no security worth the name. Built for tests alone. Over 500 lines because it is a whole server,
+//! and reads best in one piece.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, OnceLock};

@@ -47,7 +47,7 @@ pub(crate) struct Choice {
     pub(crate) holds: Vec<(i64, Micros, String)>,
     /// This one is sent.
     pub(crate) send: Option<i64>,
-    /// This one would be sent, but a hook must be asked first; nothing else of the choice may be applied then.
+    /// This one would be sent, but a hook must be asked first.
     pub(crate) judge: Option<i64>,
 }
 

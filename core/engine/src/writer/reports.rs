@@ -253,9 +253,8 @@ impl<'a> Line<'a> {
         self.session(now, &mut channel, hearing, writes);
         self.apply_hearing(shared, &keys, tx, now, &mut channel, hearing, writes)
             .await?;
-        if choice.judge.is_none() {
-            self.apply_choice(now, &mut channel, choice, writes);
-        }
+        // In the last round too: what was refused until then is out of the way of the next poll.
+        self.apply_choice(now, &mut channel, choice, writes);
         let rung_for = channel.push_due_at.is_none_or(|due| due <= now);
         if self.send.is_some() || hearing == Hearing::Deferred {
             // Rung again should the answer not come (Q7, Q14); a later time that is set already stays.

@@ -200,6 +200,18 @@ impl Stage {
         .await
     }
 
+    /// As [`second`](Self::second), with hooks of its own.
+    pub async fn with_other_hooks(&self, hooks: Hooks) -> Engine {
+        start(
+            &self.url,
+            &self._folder,
+            self.clock.clone(),
+            hooks,
+            &self.tune,
+        )
+        .await
+    }
+
     /// As [`second`](Self::second), with other options.
     pub async fn another(&self, tune: Tune) -> Engine {
         start(

@@ -9,6 +9,7 @@ mod files;
 mod init;
 mod serve;
 mod settings;
+mod simulate;
 mod telemetry;
 
 use std::collections::BTreeMap;
@@ -41,6 +42,8 @@ enum Verb {
     OperatorToken(init::OperatorToken),
     #[command(flatten)]
     Client(client::ClientVerb),
+    /// Run a simulated fleet against a server.
+    Simulate(simulate::Simulate),
 }
 
 /// Where the settings are.
@@ -99,6 +102,7 @@ fn run(cli: Cli, flags: BTreeMap<String, String>) -> anyhow::Result<()> {
             Verb::Init(verb) => init::init(verb).await,
             Verb::OperatorToken(verb) => init::operator_token(verb, cli.dir.as_deref()).await,
             Verb::Client(verb) => client::run(verb, &cli.place, cli.dir.as_deref()).await,
+            Verb::Simulate(verb) => simulate::simulate(verb, &cli.place, cli.dir.as_deref()).await,
             Verb::Serve(verb) => {
                 let settings = settings::load(&settings::Sources {
                     flags,

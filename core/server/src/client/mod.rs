@@ -17,9 +17,8 @@ use std::path::Path;
 use clap::Subcommand;
 
 pub(crate) use api::Api;
+pub(crate) use output::{Output, print};
 pub(crate) use place::{Place, UsageError};
-
-use output::Output;
 
 /// A verb of the client.
 #[derive(Debug, Subcommand)]

@@ -50,6 +50,23 @@ impl Output {
         print(&layout(&rows))
     }
 
+    /// One thing: one line for each member it has.
+    pub(crate) fn members(&self, value: &Value) -> anyhow::Result<()> {
+        if self.json {
+            return self.value(value);
+        }
+        let rows: Vec<Vec<String>> = value
+            .as_object()
+            .into_iter()
+            .flatten()
+            .map(|(name, value)| {
+                let name = name.replace('_', " ");
+                vec![clean(&name, false), clean(&plain(value), false)]
+            })
+            .collect();
+        print(&layout(&rows))
+    }
+
     /// A sentence for people; `value` for programs.
     pub(crate) fn said(&self, sentence: &str, value: &Value) -> anyhow::Result<()> {
         match self.json {

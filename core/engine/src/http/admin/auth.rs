@@ -62,6 +62,7 @@ pub(crate) async fn authorize(
         params
             .iter()
             .find(|(name, _)| *name == "tenant")
+            .filter(|(_, value)| !value.chars().any(char::is_control))
             .map(|(_, value)| value.to_owned())
     });
     match permit(&state, access, &caller, named.as_deref()).await {

@@ -189,20 +189,17 @@ pub(crate) async fn stream(
 ) -> Result<Sse<impl Stream<Item = Result<Message, Infallible>>>, Problem> {
     let feed = Feed::open(&state, &call)?;
     let stream = unfold(feed, |mut feed| async move {
-        loop {
-            match feed.next().await? {
-                Heard::Event(event) => {
-                    let view = EventView::from(event.as_ref());
-                    let id = format!("{}:{}", view.device_id, view.seq);
-                    return Some((Ok(message(&view, &id)), feed));
-                }
-                Heard::Missed(count) => {
-                    let data = json!({ "missed": count }).to_string();
-                    let lagged = Message::default().event("lagged").data(data);
-                    return Some((Ok(lagged), feed));
-                }
+        let message = match feed.next().await? {
+            Heard::Event(event) => {
+                let view = EventView::from(event.as_ref());
+                message(&view, &format!("{}:{}", view.device_id, view.seq))
             }
-        }
+            Heard::Missed(count) => {
+                let data = json!({ "missed": count }).to_string();
+                Message::default().event("lagged").data(data)
+            }
+        };
+        Some((Ok(message), feed))
     });
     Ok(Sse::new(stream).keep_alive(KeepAlive::default()))
 }

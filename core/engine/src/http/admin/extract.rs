@@ -134,6 +134,8 @@ async fn segment<S: Send + Sync>(parts: &mut Parts, state: &S, name: &str) -> Op
     params
         .iter()
         .find(|(key, _)| *key == name)
+        // Nothing has a name with such characters in it, and a database may not take them.
+        .filter(|(_, value)| !value.chars().any(char::is_control))
         .map(|(_, value)| value.to_owned())
 }
 
@@ -144,6 +146,9 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Asked<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        if parts.uri.query().is_some_and(|query| query.contains("%00")) {
+            return Err(Problem::invalid("the query string holds the character NUL"));
+        }
         match Query::<T>::from_request_parts(parts, state).await {
             Ok(Query(asked)) => Ok(Self(asked)),
             Err(rejection) => {

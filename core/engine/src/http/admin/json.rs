@@ -100,6 +100,14 @@ pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     serde_json::from_slice(bytes).map_err(refuse)
 }
 
+/// Refuses the character that ends a text for some readers and that neither a database nor a property list holds.
+fn whole<E: de::Error>(text: &str) -> Result<(), E> {
+    match text.contains('\0') {
+        true => Err(E::custom("a text holds the character NUL")),
+        false => Ok(()),
+    }
+}
+
 /// Walks a JSON text without keeping it.
 struct Guard<'a> {
     depth: usize,
@@ -153,8 +161,8 @@ impl<'de> Visitor<'de> for Guard<'_> {
         Ok(())
     }
 
-    fn visit_str<E>(self, _: &str) -> Result<(), E> {
-        Ok(())
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<(), E> {
+        whole(text)
     }
 
     fn visit_unit<E>(self) -> Result<(), E> {
@@ -169,6 +177,7 @@ impl<'de> Visitor<'de> for Guard<'_> {
     fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
         let mut names = HashSet::new();
         while let Some(name) = map.next_key::<String>()? {
+            whole(&name)?;
             map.next_value_seed(self.below()?)?;
             if !names.insert(name) {
                 return Err(de::Error::custom("a name stands twice in one object"));
@@ -215,6 +224,8 @@ mod tests {
             r#"{"count": 7, "tenant_id": "x"}"#,
             r#"{"count": 7, "count": 7}"#,
             r#"{"count": "\ud800"}"#,
+            r#"{"count": "a\u0000b"}"#,
+            r#"{"co\u0000unt": 7}"#,
             &"[".repeat(10_000),
             &format!("{}{}", "[".repeat(33), "]".repeat(33)),
         ] {

@@ -9,4 +9,5 @@
 mod architecture;
 mod kill_loop;
 mod regressions;
+mod scep_foreign;
 mod tidiness;

@@ -32,6 +32,11 @@ const PACKAGES: &[Package] = &[
         present: || Path::new("/usr/lib/ipsec/plugins/libstrongswan-curl.so").is_file(),
     },
     Package {
+        name: "libstrongswan-standard-plugins",
+        purpose: "elliptic curves for that SCEP client",
+        present: || Path::new("/usr/lib/ipsec/plugins/libstrongswan-openssl.so").is_file(),
+    },
+    Package {
         name: "openssl",
         purpose: "certificates and signed messages that are not ours",
         present: || on_path("openssl"),

@@ -75,6 +75,15 @@ impl MigrationTrait for Migration {
              PRIMARY KEY (tenant_id, seq)",
         )
         .await?;
+        // The last number of each chain; its row is the lock of the chain.
+        ddl::table(
+            manager,
+            "audit_head",
+            Shape::Hot,
+            "tenant_id {uuid} PRIMARY KEY,
+             seq {int} NOT NULL",
+        )
+        .await?;
         ddl::run(
             manager,
             &["CREATE INDEX principal_tenant ON principal (tenant_id, id)"],

@@ -68,15 +68,3 @@ impl Error {
         }
     }
 }
-
-impl From<sqlx::Error> for Error {
-    fn from(source: sqlx::Error) -> Self {
-        Self::storage(source)
-    }
-}
-
-impl From<sea_orm::DbErr> for Error {
-    fn from(source: sea_orm::DbErr) -> Self {
-        Self::storage(source)
-    }
-}

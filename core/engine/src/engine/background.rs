@@ -167,7 +167,7 @@ impl Engine {
                 )
                 .await?;
             }
-            self.finish(tx, subject.now, &mut heads, out).await?;
+            self.finish(tx, subject, None, &mut heads, out).await?;
         }
         let mut tx = self.store().begin().await?;
         let revoked = checkin::end_stale_renewals(&mut tx, self.now(), before).await?;

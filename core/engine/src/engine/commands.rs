@@ -13,6 +13,7 @@ use serde_json::json;
 use super::Engine;
 use super::device::command_dictionary;
 use crate::actor::{Actor, Cause};
+use crate::admin::AuditEntry;
 use crate::clock::Micros;
 use crate::enrollment::EnrollmentState;
 use crate::error::{Error, Result};
@@ -23,7 +24,7 @@ use crate::queue::{self, Disposition};
 use crate::store::hot::{self, Leaving};
 use crate::store::queue::{self as rows, Entry, NewCommand, Target};
 use crate::store::sql::Tx;
-use crate::store::{events, push};
+use crate::store::{admin_audit, events, push};
 use crate::writer::reports::{body_place, history_row, inputs_place};
 use crate::writer::template;
 
@@ -173,7 +174,7 @@ impl Engine {
                 Err(error) => {
                     // The error that matters is the first one.
                     let _ = tx.rollback().await;
-                    if !crate::writer::retry(&error) || tries >= 5 {
+                    if !crate::store::fault::lost_a_race(&error) || tries >= 5 {
                         return Err(error);
                     }
                     tries += 1;
@@ -370,6 +371,20 @@ impl Engine {
             targets: results,
             repeated: false,
         };
+        if !accepted.is_empty() {
+            let entry = AuditEntry {
+                tenant: Some(tenant),
+                actor: prepared.actor,
+                action: "command.send",
+                target: command.id.to_string(),
+                details: json!({
+                    "request_type": command.request_type,
+                    "targets": accepted.len(),
+                    "break_glass": command.break_glass,
+                }),
+            };
+            admin_audit::append(tx, now, entry).await?;
+        }
         if let Some(key) = &request.idempotency_key {
             let response = serde_json::to_string(&enqueued)
                 .map_err(|source| Error::internal("writing an answer", source))?;
@@ -555,6 +570,16 @@ impl Engine {
         hot::finish(&mut tx, now, leaving).await?;
         let written =
             events::append_locked(&mut tx, now, &mut heads, told, &self.shared().consumers).await?;
+        if !done.is_empty() {
+            let entry = AuditEntry {
+                tenant: Some(tenant),
+                actor,
+                action: "command.cancel",
+                target: command.to_string(),
+                details: json!({ "channels": done.len() }),
+            };
+            admin_audit::append(&mut tx, now, entry).await?;
+        }
         tx.commit().await?;
         self.announce(written);
         for enrollment in only.into_iter().flatten() {

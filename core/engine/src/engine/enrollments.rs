@@ -7,12 +7,13 @@ use serde_json::json;
 
 use super::Engine;
 use crate::actor::Actor;
+use crate::admin::AuditEntry;
 use crate::enrollment::EnrollmentState;
 use crate::error::{Error, Result};
 use crate::event::EventKind;
 use crate::ids::{DeviceId, EnrollmentId, TenantId};
 use crate::store::sql::Tx;
-use crate::store::{checkin, events};
+use crate::store::{admin_audit, checkin, events};
 use crate::writer::transitions::{self, Aftermath, Subject};
 
 impl Engine {
@@ -66,7 +67,14 @@ impl Engine {
             }
             checkin::make_pending(&mut tx, enrollment).await?;
         }
-        self.finish(tx, subject.now, &mut heads, out).await
+        self.finish(
+            tx,
+            subject,
+            Some(("enrollment.release", enrollment.to_string())),
+            &mut heads,
+            out,
+        )
+        .await
     }
 
     /// Refuses an enrollment that waits in quarantine: it ends, and its certificate with it.
@@ -97,7 +105,14 @@ impl Engine {
             &mut out,
         )
         .await?;
-        self.finish(tx, subject.now, &mut heads, out).await
+        self.finish(
+            tx,
+            subject,
+            Some(("enrollment.refuse", enrollment.to_string())),
+            &mut heads,
+            out,
+        )
+        .await
     }
 
     /// Removes a device: all its enrollments end and their certificates are refused for ever (E7). The device keeps
@@ -153,7 +168,14 @@ impl Engine {
             }
         }
         checkin::mark_left(&mut tx, subject.now, device).await?;
-        self.finish(tx, subject.now, &mut heads, out).await
+        self.finish(
+            tx,
+            subject,
+            Some(("device.remove", device.to_string())),
+            &mut heads,
+            out,
+        )
+        .await
     }
 
     async fn lock_quarantined(
@@ -178,16 +200,28 @@ impl Engine {
         }
     }
 
+    /// Writes the events, the record of the act if an administrator did it, commits, and tells everybody.
     pub(super) async fn finish(
         &self,
         mut tx: Tx,
-        now: crate::clock::Micros,
+        subject: Subject,
+        act: Option<(&'static str, String)>,
         heads: &mut std::collections::BTreeMap<DeviceId, i64>,
         out: Aftermath,
     ) -> Result<()> {
-        let written =
-            events::append_locked(&mut tx, now, heads, out.events, &self.shared().consumers)
-                .await?;
+        let now = subject.now;
+        let consumers = &self.shared().consumers;
+        let written = events::append_locked(&mut tx, now, heads, out.events, consumers).await?;
+        if let Some((action, target)) = act {
+            let entry = AuditEntry {
+                tenant: Some(subject.tenant),
+                actor: subject.actor,
+                action,
+                target,
+                details: json!({ "device_id": subject.device }),
+            };
+            admin_audit::append(&mut tx, now, entry).await?;
+        }
         tx.commit().await?;
         self.shared().journal_revocations(&out.revoked).await;
         self.announce(written);

@@ -4,7 +4,7 @@
 //! certificate names no grant, so it is known by its fingerprint from its first `Authenticate` on. Never makes the grant: the
 //! engine does, when it accepts that `Authenticate`.
 
-use pomona_cms::x509::{Purpose, pem, verify_chain};
+use pomona_cms::x509::{Purpose, SubjectAltName, pem, verify_chain};
 use pomona_cms::{Certificate, oid};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -100,6 +100,8 @@ pub struct ForeignIdentity {
     pub fingerprint: Fingerprint,
     /// Its subject, to be shown.
     pub subject: String,
+    /// The texts in its subject and its alternative names.
+    pub names: Vec<String>,
     /// When it begins.
     pub not_before: Micros,
     /// When it ends.
@@ -107,12 +109,16 @@ pub struct ForeignIdentity {
 }
 
 impl ForeignIdentity {
-    /// Whether the device with this identifier and serial number may enroll with it; if so, whether the policy names
-    /// exactly this device.
+    /// Whether the device with this identifier and serial number may enroll with it; if so, whether it is made for
+    /// exactly this device: the policy lists devices, and the certificate names this one by its identifier. A list
+    /// alone says which devices may come, but not whose certificate is whose: the holder of one listed device could
+    /// take the place of another. A serial number does not do, since a device only claims it.
     pub fn admits(&self, ident: &str, serial: Option<&str>) -> Option<bool> {
+        let listed = matches!(self.policy, ExternalPolicy::Listed(_));
+        let names = |name: &String| name.eq_ignore_ascii_case(ident);
         self.policy
             .permits(Some(ident), serial)
-            .then_some(matches!(self.policy, ExternalPolicy::Listed(_)))
+            .then(|| listed && self.names.iter().any(names))
     }
 }
 
@@ -243,9 +249,29 @@ fn judge(ca: &CaRow, leaf: &Certificate, now: Micros) -> Option<ForeignIdentity>
         policy: ExternalPolicy::read(&ca.policy),
         fingerprint: leaf.fingerprint(),
         subject: leaf.subject().to_string(),
+        names: names(leaf),
         not_before: leaf.not_before().saturating_mul(SECOND),
         not_after: leaf.not_after().saturating_mul(SECOND),
     })
+}
+
+/// What a certificate calls its holder.
+fn names(leaf: &Certificate) -> Vec<String> {
+    let subject = leaf.subject().attributes();
+    let alternatives = leaf
+        .subject_alt_names()
+        .into_iter()
+        .filter_map(|name| match name {
+            SubjectAltName::Dns(text) | SubjectAltName::Uri(text) | SubjectAltName::Mail(text) => {
+                Some(text)
+            }
+            SubjectAltName::Ip(_) | SubjectAltName::Other => None,
+        });
+    subject
+        .into_iter()
+        .map(|(_, text)| text)
+        .chain(alternatives)
+        .collect()
 }
 
 /// The one certificate in a text, if it is an authority's.

@@ -18,22 +18,31 @@ use crate::ids::TenantId;
 /// Records an effect in the transaction that has it. Take the locks of devices before: this lock comes last.
 pub(crate) async fn append(tx: &mut Tx, now: Micros, entry: AuditEntry) -> Result<()> {
     let tenant = chain(entry.tenant);
-    if tx.is_postgres() {
-        tx.query(
-            "SELECT pg_advisory_xact_lock(?)::text",
-            args![lock_number(tenant)],
-        )
-        .await?;
-    }
-    let last = tx
+    let head = tx
         .query_one(
-            "SELECT seq, hash FROM audit WHERE tenant_id = ? ORDER BY seq DESC LIMIT 1",
+            "INSERT INTO audit_head (tenant_id, seq) VALUES (?, 1)
+             ON CONFLICT (tenant_id) DO UPDATE SET seq = audit_head.seq + 1 RETURNING seq",
             args![tenant],
         )
         .await?;
-    let (seq, previous) = match last {
-        Some(row) => (row.int(0)?.saturating_add(1), row.bytes(1)?),
-        None => (1, GENESIS.to_vec()),
+    let seq = match head {
+        Some(row) => row.int(0)?,
+        None => {
+            return Err(Error::internal(
+                "numbering a record",
+                "the chain has no head",
+            ));
+        }
+    };
+    let last = tx
+        .query_one(
+            "SELECT hash FROM audit WHERE tenant_id = ? AND seq = ?",
+            args![tenant, seq - 1],
+        )
+        .await?;
+    let previous = match last {
+        Some(row) => row.bytes(0)?,
+        None => GENESIS.to_vec(),
     };
     let details = entry.details.to_string();
     let actor_kind = entry.actor.kind.as_str();
@@ -76,12 +85,6 @@ pub(crate) async fn append(tx: &mut Tx, now: Micros, entry: AuditEntry) -> Resul
 /// The chain of a tenant; the nil UUID names the operator's own.
 fn chain(tenant: Option<TenantId>) -> Uuid {
     tenant.map_or(Uuid::nil(), |tenant| tenant.0)
-}
-
-/// The advisory lock of a chain. Two tenants that share a number only wait for each other.
-fn lock_number(tenant: Uuid) -> i64 {
-    let (high, low) = tenant.as_u64_pair();
-    i64::from_be_bytes((high ^ low ^ 0x61_75_64_69_74).to_be_bytes())
 }
 
 impl Store {

@@ -32,6 +32,7 @@ pub(crate) mod checkin;
 pub(crate) mod entity;
 pub(crate) mod events;
 pub(crate) mod facts;
+pub(crate) mod fault;
 pub(crate) mod hot;
 pub(crate) mod identity;
 pub(crate) mod outbox;

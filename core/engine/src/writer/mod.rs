@@ -28,6 +28,7 @@ use crate::ids::{CommandId, DeviceId, EnrollmentId, TenantId};
 use crate::queue::{Verdict, Verdicts};
 use crate::store::Store;
 use crate::store::events;
+use crate::store::fault;
 use crate::store::hot::{self, Ask};
 use crate::store::sql::Tx;
 
@@ -330,14 +331,14 @@ async fn commit(shared: &Shared, group: Vec<Job>) {
                 }
                 shared.announce(written);
             }
-            Err(error) if part.len() > 1 && !lost(&error) => {
+            Err(error) if part.len() > 1 && !fault::out_of_reach(&error) => {
                 let mut first = part;
                 let second = first.split_off(first.len() / 2);
                 parts.push(second);
                 parts.push(first);
             }
             Err(error) => {
-                if lost(&error) {
+                if fault::out_of_reach(&error) {
                     shared.health.bad(shared.store.clock().now(), &error);
                 } else {
                     tracing::error!(error = %error, cause = source_text(&error), "a request could not be written");
@@ -357,7 +358,7 @@ async fn attempt(shared: &Shared, part: &[Job]) -> Result<Committed> {
     let mut tries = 0;
     loop {
         match once(shared, part).await {
-            Err(error) if retry(&error) && tries < RETRIES => {
+            Err(error) if fault::lost_a_race(&error) && tries < RETRIES => {
                 tries += 1;
                 tokio::time::sleep(Duration::from_millis(u64::from(tries) * 2)).await;
             }
@@ -414,45 +415,4 @@ async fn within(shared: &Shared, tx: &mut Tx, part: &[Job]) -> Result<Committed>
     }
     let written = events::append_locked(tx, now, &mut heads, out.events, &shared.consumers).await?;
     Ok((answers, written, out.revoked))
-}
-
-/// Whether the transaction lost a race that another try may win.
-pub(crate) fn retry(error: &Error) -> bool {
-    matches!(
-        database_code(error).as_deref(),
-        // PostgreSQL: serialization failure, deadlock, unique violation by a racing node; SQLite: busy.
-        Some("40001" | "40P01" | "23505" | "5" | "517")
-    )
-}
-
-/// Whether the database itself is out of reach or out of space, so that trying each request alone is of no use.
-fn lost(error: &Error) -> bool {
-    let Some(cause) = sqlx_cause(error) else {
-        return false;
-    };
-    match cause {
-        sqlx::Error::Io(_)
-        | sqlx::Error::Tls(_)
-        | sqlx::Error::PoolTimedOut
-        | sqlx::Error::PoolClosed
-        | sqlx::Error::WorkerCrashed => true,
-        sqlx::Error::Database(e) => matches!(
-            e.code().as_deref(),
-            // PostgreSQL: disk full, shutting down, crash, cannot connect now, read only; SQLite: full, I/O error, read only, cannot open.
-            Some("53100" | "57P01" | "57P02" | "57P03" | "25006" | "13" | "8" | "14" | "10")
-                | Some("778" | "1034" | "1290" | "1546" | "4874" | "522")
-        ),
-        _ => false,
-    }
-}
-
-fn sqlx_cause(error: &Error) -> Option<&sqlx::Error> {
-    std::error::Error::source(error)?.downcast_ref::<sqlx::Error>()
-}
-
-fn database_code(error: &Error) -> Option<String> {
-    match sqlx_cause(error)? {
-        sqlx::Error::Database(e) => e.code().map(|code| code.into_owned()),
-        _ => None,
-    }
 }

@@ -72,7 +72,7 @@ async fn a_certificate_of_a_named_authority_counts_while_it_lasts(site: Site) {
     assert!(judge(leaf.der()).await.is_none(), "nobody named it yet");
 
     let policy = ExternalPolicy::Listed(PermittedDevices {
-        udids: vec!["ab-1".into()],
+        udids: vec!["ab-1".into(), "device".into()],
         serials: vec!["C02X".into()],
     });
     let add = async |pem: &str, policy| {
@@ -103,8 +103,10 @@ async fn a_certificate_of_a_named_authority_counts_while_it_lasts(site: Site) {
     assert_eq!(found.ca_id, ca);
     assert_eq!(found.fingerprint, leaf.fingerprint());
     assert_eq!(found.not_after, (START / SECOND + 10 * 86_400) * SECOND);
-    assert_eq!(found.admits("AB-1", None), Some(true));
-    assert_eq!(found.admits("other", Some("C02X")), Some(true));
+    // The list says who may come; only the certificate's own name says whose it is.
+    assert_eq!(found.admits("DEVICE", None), Some(true));
+    assert_eq!(found.admits("AB-1", None), Some(false));
+    assert_eq!(found.admits("other", Some("C02X")), Some(false));
     assert_eq!(found.admits("other", Some("other")), None);
 
     assert!(

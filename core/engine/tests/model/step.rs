@@ -58,24 +58,79 @@ pub(crate) struct Order {
 
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
-    Card { tenant: usize, names: Option<usize>, renews: Option<usize> },
-    Authenticate { card: usize, device: usize, topic: usize },
-    Token { card: usize, device: usize, user: Option<usize>, token: usize, topic: usize },
-    CheckOut { card: usize, device: usize },
-    SetBootstrap { card: usize, device: usize, value: Option<usize> },
-    GetBootstrap { card: usize, device: usize },
-    Report { card: usize, device: usize, user: Option<usize>, verb: Verb, name: Name, variant: usize },
+    Card {
+        tenant: usize,
+        names: Option<usize>,
+        renews: Option<usize>,
+    },
+    Authenticate {
+        card: usize,
+        device: usize,
+        topic: usize,
+    },
+    Token {
+        card: usize,
+        device: usize,
+        user: Option<usize>,
+        token: usize,
+        topic: usize,
+    },
+    CheckOut {
+        card: usize,
+        device: usize,
+    },
+    SetBootstrap {
+        card: usize,
+        device: usize,
+        value: Option<usize>,
+    },
+    GetBootstrap {
+        card: usize,
+        device: usize,
+    },
+    Report {
+        card: usize,
+        device: usize,
+        user: Option<usize>,
+        verb: Verb,
+        name: Name,
+        variant: usize,
+    },
     /// The server dies while it works on a report; the device sends it again.
-    Interrupted { card: usize, device: usize, user: Option<usize>, verb: Verb, name: Name, variant: usize },
+    Interrupted {
+        card: usize,
+        device: usize,
+        user: Option<usize>,
+        verb: Verb,
+        name: Name,
+        variant: usize,
+    },
     Enqueue(Order),
     /// The server dies while it queues; the caller asks again under the same key.
     InterruptedEnqueue(Order),
-    Cancel { tenant: usize, command: usize, only: Option<Vec<usize>> },
-    Release { tenant: usize, enrollment: usize },
-    Refuse { tenant: usize, enrollment: usize },
-    Remove { tenant: usize, device: usize },
-    Wait { micros: i64 },
-    Restart { crash: bool },
+    Cancel {
+        tenant: usize,
+        command: usize,
+        only: Option<Vec<usize>>,
+    },
+    Release {
+        tenant: usize,
+        enrollment: usize,
+    },
+    Refuse {
+        tenant: usize,
+        enrollment: usize,
+    },
+    Remove {
+        tenant: usize,
+        device: usize,
+    },
+    Wait {
+        micros: i64,
+    },
+    Restart {
+        crash: bool,
+    },
     /// Everything that is stored is compared.
     Look,
 }
@@ -88,7 +143,10 @@ impl ReferenceStateMachine for Model {
     type Transition = Step;
 
     fn init_state() -> BoxedStrategy<World> {
-        (any::<bool>(), prop_oneof![3 => Just(1_000_u32), 1 => Just(3)])
+        (
+            any::<bool>(),
+            prop_oneof![3 => Just(1_000_u32), 1 => Just(3)],
+        )
             .prop_map(|(eager, patience)| World::new(eager, patience))
             .boxed()
     }
@@ -96,10 +154,20 @@ impl ReferenceStateMachine for Model {
     fn transitions(world: &World) -> BoxedStrategy<Step> {
         let mut all: Vec<(u32, BoxedStrategy<Step>)> = vec![
             (4, cards(world)),
-            (4, waits()),
-            (1, any::<bool>().prop_map(|crash| Step::Restart { crash }).boxed()),
+            (5, waits()),
+            (
+                1,
+                any::<bool>()
+                    .prop_map(|crash| Step::Restart { crash })
+                    .boxed(),
+            ),
             (1, Just(Step::Look).boxed()),
-            (1, (0..2_usize, 0..world.devices.len()).prop_map(|(tenant, device)| Step::Remove { tenant, device }).boxed()),
+            (
+                1,
+                (0..2_usize, 0..world.devices.len())
+                    .prop_map(|(tenant, device)| Step::Remove { tenant, device })
+                    .boxed(),
+            ),
         ];
         if !world.cards.is_empty() {
             all.push((14, check_ins(world)));
@@ -107,7 +175,17 @@ impl ReferenceStateMachine for Model {
         }
         if !world.enrollments.is_empty() {
             all.push((14, orders(world).prop_map(Step::Enqueue).boxed()));
-            all.push((1, orders(world).prop_map(|order| Step::InterruptedEnqueue(Order { key: Some(order.key.unwrap_or(0)), ..order })).boxed()));
+            all.push((
+                1,
+                orders(world)
+                    .prop_map(|order| {
+                        Step::InterruptedEnqueue(Order {
+                            key: Some(order.key.unwrap_or(0)),
+                            ..order
+                        })
+                    })
+                    .boxed(),
+            ));
             all.push((2, administration(world)));
         }
         if !world.commands.is_empty() {
@@ -125,13 +203,20 @@ impl ReferenceStateMachine for Model {
     fn preconditions(world: &World, step: &Step) -> bool {
         let card = |card: &usize| *card < world.cards.len();
         let order = |order: &Order| {
-            order.targets.iter().all(|id| *id < world.enrollments.len()) && order.after.is_none_or(|after| after < world.commands.len())
+            order.targets.iter().all(|id| *id < world.enrollments.len())
+                && order.after.is_none_or(|after| after < world.commands.len())
         };
         match step {
-            Step::Card { names, renews, tenant } => {
+            Step::Card {
+                names,
+                renews,
+                tenant,
+            } => {
                 names.is_none_or(|named| world.devices[named].tenant == *tenant)
                     && renews.is_none_or(|id| {
-                        world.enrollments.get(id).is_some_and(|e| e.parent.is_none() && world.devices[e.device].tenant == *tenant)
+                        world.enrollments.get(id).is_some_and(|e| {
+                            e.parent.is_none() && world.devices[e.device].tenant == *tenant
+                        })
                     })
             }
             Step::Authenticate { card: it, .. }
@@ -140,13 +225,27 @@ impl ReferenceStateMachine for Model {
             | Step::SetBootstrap { card: it, .. }
             | Step::GetBootstrap { card: it, .. } => card(it),
             Step::Report { card: it, name, .. } => card(it) && named(world, *name),
-            Step::Interrupted { card: it, name, .. } => card(it) && named(world, *name) && world.patience > 100,
-            Step::Enqueue(it) => order(it),
-            Step::InterruptedEnqueue(it) => order(it) && it.key.is_some(),
-            Step::Cancel { command, only, .. } => {
-                *command < world.commands.len() && only.iter().flatten().all(|id| *id < world.enrollments.len())
+            Step::Interrupted { card: it, name, .. } => {
+                card(it)
+                    && named(world, *name)
+                    && world.patience > 100
+                    && !world.background_due()
+                    && !world.unsent(*name)
             }
-            Step::Release { enrollment, .. } | Step::Refuse { enrollment, .. } => *enrollment < world.enrollments.len(),
+            Step::Enqueue(it) => order(it),
+            Step::InterruptedEnqueue(it) => {
+                order(it) && it.key.is_some() && !world.background_due()
+            }
+            Step::Cancel { command, only, .. } => {
+                *command < world.commands.len()
+                    && only
+                        .iter()
+                        .flatten()
+                        .all(|id| *id < world.enrollments.len())
+            }
+            Step::Release { enrollment, .. } | Step::Refuse { enrollment, .. } => {
+                *enrollment < world.enrollments.len()
+            }
             Step::Remove { .. } | Step::Wait { .. } | Step::Restart { .. } | Step::Look => true,
         }
     }
@@ -165,11 +264,23 @@ fn cards(world: &World) -> BoxedStrategy<Step> {
         .filter(|id| world.enrollments[*id].phase == Phase::Live)
         .map(|id| (world.devices[world.enrollments[id].device].tenant, id))
         .collect();
-    let unbound = (0..2_usize).prop_map(|tenant| Step::Card { tenant, names: None, renews: None });
-    let named = (0..devices.len()).prop_map(move |device| Step::Card { tenant: devices[device], names: Some(device), renews: None });
+    let unbound = (0..2_usize).prop_map(|tenant| Step::Card {
+        tenant,
+        names: None,
+        renews: None,
+    });
+    let named = (0..devices.len()).prop_map(move |device| Step::Card {
+        tenant: devices[device],
+        names: Some(device),
+        renews: None,
+    });
     let mut all = vec![(3, unbound.boxed()), (1, named.boxed())];
     if !live.is_empty() {
-        let renewal = select(live).prop_map(|(tenant, id)| Step::Card { tenant, names: None, renews: Some(id) });
+        let renewal = select(live).prop_map(|(tenant, id)| Step::Card {
+            tenant,
+            names: None,
+            renews: Some(id),
+        });
         all.push((3, renewal.boxed()));
     }
     Union::new_weighted(all).boxed()
@@ -182,11 +293,24 @@ fn roots(world: &World) -> impl Iterator<Item = usize> + '_ {
 /// A card and the device that it is shown for: mostly its own.
 fn pairs(world: &World, wanted: impl Fn(CardState) -> bool) -> BoxedStrategy<(usize, usize)> {
     let mut likely = Vec::new();
-    for (card, it) in world.cards.iter().enumerate().filter(|(_, it)| wanted(it.state)) {
-        let own = it.enrollment.or(it.renews).map(|id| world.enrollments[id].device).or(it.names);
+    for (card, it) in world
+        .cards
+        .iter()
+        .enumerate()
+        .filter(|(_, it)| wanted(it.state))
+    {
+        let own = it
+            .enrollment
+            .or(it.renews)
+            .map(|id| world.enrollments[id].device)
+            .or(it.names);
         match own {
             Some(device) => likely.push((card, device)),
-            None => likely.extend((0..world.devices.len()).filter(|device| world.devices[*device].tenant == it.tenant).map(|device| (card, device))),
+            None => likely.extend(
+                (0..world.devices.len())
+                    .filter(|device| world.devices[*device].tenant == it.tenant)
+                    .map(|device| (card, device)),
+            ),
         }
     }
     let any = (0..world.cards.len(), 0..world.devices.len());
@@ -201,7 +325,11 @@ fn check_ins(world: &World) -> BoxedStrategy<Step> {
     let fresh = pairs(world, |state| state == CardState::Fresh);
     let waiting = pairs(world, |state| state == CardState::Waiting);
     let bound = || pairs(world, |state| !matches!(state, CardState::Fresh));
-    let acting = || pairs(world, |state| matches!(state, CardState::Good | CardState::Replaced));
+    let acting = || {
+        pairs(world, |state| {
+            matches!(state, CardState::Good | CardState::Replaced)
+        })
+    };
     prop_oneof![
         8 => (fresh, topic()).prop_map(|((card, device), topic)| Step::Authenticate { card, device, topic }),
         8 => (waiting, 0..3_usize, topic()).prop_map(|((card, device), token, topic)| Step::Token { card, device, user: None, token, topic }),
@@ -216,7 +344,9 @@ fn check_ins(world: &World) -> BoxedStrategy<Step> {
 }
 
 fn reports(world: &World) -> BoxedStrategy<Step> {
-    let pair = pairs(world, |state| matches!(state, CardState::Good | CardState::Replaced));
+    let pair = pairs(world, |state| {
+        matches!(state, CardState::Good | CardState::Replaced)
+    });
     let pair = prop_oneof![9 => pair, 1 => pairs(world, |state| state != CardState::Fresh)];
     let verb = prop_oneof![
         6 => Just(Verb::Idle),
@@ -227,7 +357,10 @@ fn reports(world: &World) -> BoxedStrategy<Step> {
     ];
     // What was sent, once more what has left the queue, and what was never sent.
     let entries = || world.enrollments.iter().flat_map(|e| &e.entries);
-    let sent: Vec<Name> = entries().filter(|entry| entry.place.open() && entry.sendings > 0).map(|entry| entry.name).collect();
+    let sent: Vec<Name> = entries()
+        .filter(|entry| entry.place.open() && entry.sendings > 0)
+        .map(|entry| entry.name)
+        .collect();
     let known: Vec<Name> = entries().map(|entry| entry.name).collect();
     let mut names = vec![(1, Just(Name::Unknown).boxed())];
     if !sent.is_empty() {
@@ -236,33 +369,83 @@ fn reports(world: &World) -> BoxedStrategy<Step> {
     if !known.is_empty() {
         names.push((4, select(known).boxed()));
     }
-    let users = world.enrollments.iter().any(|e| e.user.is_some() && e.phase == Phase::Live);
+    let users = world
+        .enrollments
+        .iter()
+        .any(|e| e.user.is_some() && e.phase == Phase::Live);
     let user = proptest::option::weighted(if users { 0.35 } else { 0.05 }, Just(0_usize));
     let variant = prop_oneof![4 => Just(0_usize), 1 => Just(1)];
-    let interrupted = if world.patience > 100 { proptest::bool::weighted(0.04) } else { proptest::bool::weighted(0.0) };
-    (pair, user, verb, Union::new_weighted(names), variant, interrupted)
+    let interrupted = if world.patience > 100 {
+        proptest::bool::weighted(0.04)
+    } else {
+        proptest::bool::weighted(0.0)
+    };
+    (
+        pair,
+        user,
+        verb,
+        Union::new_weighted(names),
+        variant,
+        interrupted,
+    )
         .prop_map(|((card, device), user, verb, name, variant, interrupted)| {
             if interrupted {
-                Step::Interrupted { card, device, user, verb, name, variant }
+                Step::Interrupted {
+                    card,
+                    device,
+                    user,
+                    verb,
+                    name,
+                    variant,
+                }
             } else {
-                Step::Report { card, device, user, verb, name, variant }
+                Step::Report {
+                    card,
+                    device,
+                    user,
+                    verb,
+                    name,
+                    variant,
+                }
             }
         })
         .boxed()
 }
 
 fn orders(world: &World) -> BoxedStrategy<Order> {
-    let live: Vec<usize> = (0..world.enrollments.len()).filter(|id| world.enrollments[*id].phase == Phase::Live).collect();
-    let any = 0..world.enrollments.len();
-    let one = if live.is_empty() { any.boxed() } else { prop_oneof![10 => select(live), 1 => any].boxed() };
-    let targets = proptest::collection::vec(one, 1..4).prop_map(|mut ids| {
-        ids.sort_unstable();
-        ids.dedup();
-        ids
-    });
-    let tenants: Vec<usize> = world.enrollments.iter().map(|e| world.devices[e.device].tenant).collect();
-    let commands = world.commands.len();
-    let after = if commands == 0 { Just(None).boxed() } else { proptest::option::weighted(0.3, commands.saturating_sub(4)..commands).boxed() };
+    let live: Vec<usize> = (0..world.enrollments.len())
+        .filter(|id| world.enrollments[*id].phase == Phase::Live)
+        .collect();
+    let every = 0..world.enrollments.len();
+    let one = if live.is_empty() {
+        every.boxed()
+    } else {
+        prop_oneof![10 => select(live), 1 => every].boxed()
+    };
+    let targets = proptest::collection::vec(one, 1..4);
+    let tenants: Vec<usize> = world
+        .enrollments
+        .iter()
+        .map(|e| world.devices[e.device].tenant)
+        .collect();
+    // Mostly after something that is open in the queue of one of the targets.
+    let open: Vec<(usize, usize)> = world
+        .enrollments
+        .iter()
+        .enumerate()
+        .flat_map(|(id, e)| e.entries.iter().map(move |entry| (id, entry)))
+        .filter(|(_, entry)| entry.place.open())
+        .map(|(id, entry)| (entry.command, id))
+        .collect();
+    let mut after = vec![(7, Just(None).boxed())];
+    if !world.commands.is_empty() {
+        let any = (0..world.commands.len(), 0..world.enrollments.len());
+        after.push((1, any.prop_map(Some).boxed()));
+    }
+    if !open.is_empty() {
+        after.push((5, select(open).prop_map(Some).boxed()));
+    }
+    let after = Union::new_weighted(after);
     let now = world.now;
     let body = prop_oneof![
         6 => (0..3_usize).prop_map(Body::Made),
@@ -273,25 +456,80 @@ fn orders(world: &World) -> BoxedStrategy<Order> {
     let from = prop_oneof![8 => Just(0_i64), 2 => select(vec![now + 10 * SECOND, now + HOUR])];
     let until = prop_oneof![6 => Just(None), 4 => select(vec![now + 20 * SECOND, now + HOUR, now + DAY]).prop_map(Some), 1 => Just(Some(now))];
     let key = proptest::option::weighted(0.25, 0..3_usize);
-    let same: Vec<Order> = world.keys.values().map(|(order, _, _)| order.clone()).collect();
+    let same: Vec<Order> = world
+        .keys
+        .values()
+        .map(|(order, _, _)| order.clone())
+        .collect();
     let other = proptest::bool::weighted(0.03);
-    let new = (targets, body, rank, from, until, after, key, any::<bool>(), other)
-        .prop_map(move |(targets, body, rank, from, until, after, key, rings, other)| {
-            let tenant = tenants[targets[0]];
-            Order { tenant: if other { 1 - tenant } else { tenant }, targets, body, rank, from, until, after, key, rings }
-        });
-    if same.is_empty() { new.boxed() } else { prop_oneof![9 => new, 1 => select(same)].boxed() }
+    let new = (
+        targets,
+        body,
+        rank,
+        from,
+        until,
+        after,
+        key,
+        proptest::bool::weighted(0.5),
+        other,
+    )
+        .prop_map(
+            move |(mut targets, body, rank, from, until, after, key, rings, other)| {
+                let tenant = tenants[after.map_or(targets[0], |(_, id)| id)];
+                targets.extend(after.map(|(_, id)| id));
+                targets.sort_unstable();
+                targets.dedup();
+                let after = after.map(|(command, _)| command);
+                Order {
+                    tenant: if other { 1 - tenant } else { tenant },
+                    targets,
+                    body,
+                    rank,
+                    from,
+                    until,
+                    after,
+                    key,
+                    rings,
+                }
+            },
+        );
+    if same.is_empty() {
+        new.boxed()
+    } else {
+        prop_oneof![9 => new, 1 => select(same)].boxed()
+    }
 }
 
 fn cancellations(world: &World) -> BoxedStrategy<Step> {
-    let open: Vec<usize> = world.enrollments.iter().flat_map(|e| &e.entries).filter(|entry| entry.place.open()).map(|entry| entry.command).collect();
+    let open: Vec<usize> = world
+        .enrollments
+        .iter()
+        .flat_map(|e| &e.entries)
+        .filter(|entry| entry.place.open())
+        .map(|entry| entry.command)
+        .collect();
     let any = 0..world.commands.len();
-    let command = if open.is_empty() { any.boxed() } else { prop_oneof![5 => select(open), 1 => any].boxed() };
-    let tenants: Vec<usize> = world.commands.iter().map(|command| command.tenant).collect();
-    let only = proptest::option::weighted(0.3, proptest::collection::btree_set(0..world.enrollments.len(), 1..3));
+    let command = if open.is_empty() {
+        any.boxed()
+    } else {
+        prop_oneof![5 => select(open), 1 => any].boxed()
+    };
+    let tenants: Vec<usize> = world
+        .commands
+        .iter()
+        .map(|command| command.tenant)
+        .collect();
+    let only = proptest::option::weighted(
+        0.3,
+        proptest::collection::btree_set(0..world.enrollments.len(), 1..3),
+    );
     (command, only, proptest::bool::weighted(0.03))
         .prop_map(move |(command, only, other)| Step::Cancel {
-            tenant: if other { 1 - tenants[command] } else { tenants[command] },
+            tenant: if other {
+                1 - tenants[command]
+            } else {
+                tenants[command]
+            },
             command,
             only: only.map(|only| only.into_iter().collect()),
         })
@@ -299,14 +537,36 @@ fn cancellations(world: &World) -> BoxedStrategy<Step> {
 }
 
 fn administration(world: &World) -> BoxedStrategy<Step> {
-    let held: Vec<usize> = roots(world).filter(|id| world.enrollments[*id].phase == Phase::Held).collect();
+    let held: Vec<usize> = roots(world)
+        .filter(|id| world.enrollments[*id].phase == Phase::Held)
+        .collect();
     let any = 0..world.enrollments.len();
-    let id = if held.is_empty() { any.boxed() } else { prop_oneof![10 => select(held), 1 => any].boxed() };
-    let tenants: Vec<usize> = world.enrollments.iter().map(|e| world.devices[e.device].tenant).collect();
-    (id, proptest::bool::weighted(0.7), proptest::bool::weighted(0.05))
+    let id = if held.is_empty() {
+        any.boxed()
+    } else {
+        prop_oneof![10 => select(held), 1 => any].boxed()
+    };
+    let tenants: Vec<usize> = world
+        .enrollments
+        .iter()
+        .map(|e| world.devices[e.device].tenant)
+        .collect();
+    (
+        id,
+        proptest::bool::weighted(0.7),
+        proptest::bool::weighted(0.05),
+    )
         .prop_map(move |(enrollment, release, other)| {
-            let tenant = if other { 1 - tenants[enrollment] } else { tenants[enrollment] };
-            if release { Step::Release { tenant, enrollment } } else { Step::Refuse { tenant, enrollment } }
+            let tenant = if other {
+                1 - tenants[enrollment]
+            } else {
+                tenants[enrollment]
+            };
+            if release {
+                Step::Release { tenant, enrollment }
+            } else {
+                Step::Refuse { tenant, enrollment }
+            }
         })
         .boxed()
 }
@@ -317,7 +577,7 @@ fn waits() -> BoxedStrategy<Step> {
         4 => Just(35 * SECOND),
         3 => Just(HOUR),
         1 => Just(25 * HOUR),
-        1 => Just(49 * HOUR),
+        3 => Just(49 * HOUR),
     ]
     .prop_map(|micros| Step::Wait { micros })
     .boxed()

@@ -121,9 +121,16 @@ pub(crate) enum Said {
     Nothing,
     Status(u16),
     Empty,
-    Command { enrollment: usize, name: Name },
+    Command {
+        enrollment: usize,
+        name: Name,
+    },
     Bootstrap(Option<usize>),
-    Enqueued { command: usize, accepted: Vec<bool>, repeated: bool },
+    Enqueued {
+        command: usize,
+        accepted: Vec<bool>,
+        repeated: bool,
+    },
     Invalid,
     Missing,
     Conflict,
@@ -158,7 +165,10 @@ enum Standing {
 impl World {
     /// Two devices in the first tenant; a third, of the same name as the first, in the second.
     pub(crate) fn new(eager: bool, patience: u32) -> Self {
-        let device = |tenant| Device { tenant, ..Device::default() };
+        let device = |tenant| Device {
+            tenant,
+            ..Device::default()
+        };
         Self {
             eager,
             patience,
@@ -175,7 +185,11 @@ impl World {
 
     pub(crate) fn take(&mut self, step: &Step) {
         self.said = match step {
-            Step::Card { tenant, names, renews } => {
+            Step::Card {
+                tenant,
+                names,
+                renews,
+            } => {
                 self.cards.push(Card {
                     tenant: *tenant,
                     names: *names,
@@ -187,18 +201,44 @@ impl World {
                 });
                 Said::Nothing
             }
-            Step::Authenticate { card, device, topic } => self.authenticate(*card, *device, *topic),
-            Step::Token { card, device, user, token, topic } => match user {
+            Step::Authenticate {
+                card,
+                device,
+                topic,
+            } => self.authenticate(*card, *device, *topic),
+            Step::Token {
+                card,
+                device,
+                user,
+                token,
+                topic,
+            } => match user {
                 None => self.token(*card, *device, *token, *topic),
                 Some(user) => self.user_token(*card, *device, *user, *token, *topic),
             },
             Step::CheckOut { card, device } => self.check_out(*card, *device),
-            Step::SetBootstrap { card, device, value } => self.set_bootstrap(*card, *device, *value),
+            Step::SetBootstrap {
+                card,
+                device,
+                value,
+            } => self.set_bootstrap(*card, *device, *value),
             Step::GetBootstrap { card, device } => self.get_bootstrap(*card, *device),
-            Step::Report { card, device, user, verb, name, variant } => {
-                self.report(*card, *device, *user, *verb, *name, *variant)
-            }
-            Step::Interrupted { card, device, user, verb, name, variant } => {
+            Step::Report {
+                card,
+                device,
+                user,
+                verb,
+                name,
+                variant,
+            } => self.report(*card, *device, *user, *verb, *name, *variant),
+            Step::Interrupted {
+                card,
+                device,
+                user,
+                verb,
+                name,
+                variant,
+            } => {
                 // Done once or twice, the device cannot tell.
                 self.interrupted = true;
                 self.background();
@@ -209,7 +249,11 @@ impl World {
                 self.background();
                 self.enqueue(order)
             }
-            Step::Cancel { tenant, command, only } => self.cancel(*tenant, *command, only.as_deref()),
+            Step::Cancel {
+                tenant,
+                command,
+                only,
+            } => self.cancel(*tenant, *command, only.as_deref()),
             Step::Release { tenant, enrollment } => self.release(*tenant, *enrollment),
             Step::Refuse { tenant, enrollment } => self.refuse(*tenant, *enrollment),
             Step::Remove { tenant, device } => self.remove(*tenant, *device),
@@ -237,7 +281,9 @@ impl World {
         self.expire();
         let stale = self.now - COMPLETION;
         for id in 0..self.enrollments.len() {
-            if self.enrollments[id].phase == Phase::Pending && self.enrollments[id].opened_at < stale {
+            if self.enrollments[id].phase == Phase::Pending
+                && self.enrollments[id].opened_at < stale
+            {
                 self.end(id);
             }
         }
@@ -246,6 +292,32 @@ impl World {
                 card.state = CardState::Dead;
             }
         }
+    }
+
+    /// Whether background work would change something. Then a request that a crash cuts short may come before or after
+    /// that, and the model could not say which.
+    pub(crate) fn background_due(&self) -> bool {
+        let stale = self.now - COMPLETION;
+        let late = |entry: &Entry| {
+            entry.place.open() && entry.until.is_some_and(|until| until <= self.now)
+        };
+        self.enrollments.iter().flat_map(|e| &e.entries).any(late)
+            || self
+                .enrollments
+                .iter()
+                .any(|e| e.phase == Phase::Pending && e.opened_at < stale)
+            || self.cards.iter().any(|card| {
+                card.renews.is_some() && card.state == CardState::Waiting && card.used_at < stale
+            })
+    }
+
+    /// Whether the command waits somewhere without ever having been sent. A report of it that comes twice, with a sending
+    /// in between, is two different reports.
+    pub(crate) fn unsent(&self, name: Name) -> bool {
+        self.enrollments
+            .iter()
+            .flat_map(|e| &e.entries)
+            .any(|entry| entry.name == name && entry.sendings == 0 && entry.place.open())
     }
 
     fn expire(&mut self) {
@@ -260,14 +332,19 @@ impl World {
     // Identity and enrollment.
 
     fn device_of(&self, card: usize) -> Option<usize> {
-        self.cards[card].enrollment.map(|id| self.enrollments[id].device)
+        self.cards[card]
+            .enrollment
+            .map(|id| self.enrollments[id].device)
     }
 
     /// E1, E2, E7: the certificate acts for its own device, and only while its enrollment lasts.
     fn standing(&self, card: usize, device: usize) -> Option<(Standing, usize)> {
         let it = &self.cards[card];
         let id = it.enrollment?;
-        if it.tenant != self.devices[device].tenant || it.state == CardState::Dead || self.device_of(card) != Some(device) {
+        if it.tenant != self.devices[device].tenant
+            || it.state == CardState::Dead
+            || self.device_of(card) != Some(device)
+        {
             return None;
         }
         let standing = match (it.state, self.enrollments[id].phase) {
@@ -307,7 +384,8 @@ impl World {
         }
         if let Some(id) = it.enrollment {
             // A device that repeats itself changes nothing.
-            let own = self.enrollments[id].device == device && self.enrollments[id].phase != Phase::Over;
+            let own =
+                self.enrollments[id].device == device && self.enrollments[id].phase != Phase::Over;
             return if own { Said::Empty } else { refused };
         }
         if let Some(id) = it.renews {
@@ -327,7 +405,8 @@ impl World {
             return refused;
         }
         let live = self.roots(device, Phase::Live);
-        let gone = self.devices[device].left || live.iter().all(|id| self.now - self.heard(*id) >= SILENCE);
+        let gone = self.devices[device].left
+            || live.iter().all(|id| self.now - self.heard(*id) >= SILENCE);
         let held = it.names.is_none() && !gone;
         if held && self.roots(device, Phase::Held).len() >= QUARANTINE_ROOM {
             return refused;
@@ -340,12 +419,27 @@ impl World {
         self.devices[device].known = true;
         self.devices[device].generation += 1;
         let phase = if held { Phase::Held } else { Phase::Pending };
-        let id = self.open(device, None, None, self.devices[device].generation, phase, topic);
+        let id = self.open(
+            device,
+            None,
+            None,
+            self.devices[device].generation,
+            phase,
+            topic,
+        );
         self.hold(card, id);
         Said::Empty
     }
 
-    fn open(&mut self, device: usize, parent: Option<usize>, user: Option<usize>, generation: i64, phase: Phase, topic: usize) -> usize {
+    fn open(
+        &mut self,
+        device: usize,
+        parent: Option<usize>,
+        user: Option<usize>,
+        generation: i64,
+        phase: Phase,
+        topic: usize,
+    ) -> usize {
         self.enrollments.push(Enrollment {
             device,
             parent,
@@ -373,7 +467,10 @@ impl World {
 
     /// An enrollment ends with its users: what was open is taken back, and its certificates act no more.
     fn end(&mut self, id: usize) {
-        for e in (0..self.enrollments.len()).filter(|e| *e == id || self.enrollments[*e].parent == Some(id)).collect::<Vec<_>>() {
+        for e in (0..self.enrollments.len())
+            .filter(|e| *e == id || self.enrollments[*e].parent == Some(id))
+            .collect::<Vec<_>>()
+        {
             let e = &mut self.enrollments[e];
             for entry in &mut e.entries {
                 match entry.place {
@@ -446,7 +543,14 @@ impl World {
         }
     }
 
-    fn user_token(&mut self, card: usize, device: usize, user: usize, token: usize, topic: usize) -> Said {
+    fn user_token(
+        &mut self,
+        card: usize,
+        device: usize,
+        user: usize,
+        token: usize,
+        topic: usize,
+    ) -> Said {
         let Some((standing, id)) = self.standing(card, device) else {
             return Said::Status(403);
         };
@@ -470,7 +574,9 @@ impl World {
     }
 
     fn user_channel(&self, parent: usize, user: usize) -> Option<usize> {
-        self.enrollments.iter().position(|e| e.parent == Some(parent) && e.user == Some(user))
+        self.enrollments
+            .iter()
+            .position(|e| e.parent == Some(parent) && e.user == Some(user))
     }
 
     fn check_out(&mut self, card: usize, device: usize) -> Said {
@@ -560,19 +666,27 @@ impl World {
     // The queue.
 
     fn enqueue(&mut self, order: &Order) -> Said {
-        if !(-100..=100).contains(&order.rank) {
+        let backwards = order.from > 0 && order.until.is_some_and(|until| until <= order.from);
+        if !(-100..=100).contains(&order.rank) || backwards {
             return Said::Invalid;
         }
         if let Some(key) = order.key {
             if let Some((first, command, accepted)) = self.keys.get(&(order.tenant, key)) {
                 return if first == order {
-                    Said::Enqueued { command: *command, accepted: accepted.clone(), repeated: true }
+                    Said::Enqueued {
+                        command: *command,
+                        accepted: accepted.clone(),
+                        repeated: true,
+                    }
                 } else {
                     Said::Conflict
                 };
             }
         }
-        if order.until.is_some_and(|until| until <= self.now || until <= order.from) {
+        if order
+            .until
+            .is_some_and(|until| until <= self.now || until <= order.from)
+        {
             return Said::Invalid;
         }
         if let Some(after) = order.after {
@@ -615,11 +729,21 @@ impl World {
                 });
             }
         }
-        self.commands.push(Command { tenant: order.tenant, exists: accepted.contains(&true) });
+        self.commands.push(Command {
+            tenant: order.tenant,
+            exists: accepted.contains(&true),
+        });
         if let Some(key) = order.key {
-            self.keys.insert((order.tenant, key), (order.clone(), command, accepted.clone()));
+            self.keys.insert(
+                (order.tenant, key),
+                (order.clone(), command, accepted.clone()),
+            );
         }
-        Said::Enqueued { command, accepted, repeated: false }
+        Said::Enqueued {
+            command,
+            accepted,
+            repeated: false,
+        }
     }
 
     /// Q10: what was sent may have been run, and nothing more is claimed.
@@ -633,7 +757,11 @@ impl World {
             if only.is_some_and(|only| !only.contains(&id)) {
                 continue;
             }
-            for entry in e.entries.iter_mut().filter(|entry| entry.command == command && entry.place.open()) {
+            for entry in e
+                .entries
+                .iter_mut()
+                .filter(|entry| entry.command == command && entry.place.open())
+            {
                 let (place, word) = match entry.place {
                     Place::Sent => (Place::Withdrawn, "withdrawn"),
                     _ => (Place::Cancelled, "cancelled"),
@@ -648,7 +776,15 @@ impl World {
         Said::Cancelled(done)
     }
 
-    fn report(&mut self, card: usize, device: usize, user: Option<usize>, verb: Verb, name: Name, variant: usize) -> Said {
+    fn report(
+        &mut self,
+        card: usize,
+        device: usize,
+        user: Option<usize>,
+        verb: Verb,
+        name: Name,
+        variant: usize,
+    ) -> Said {
         let Some((standing, root)) = self.standing(card, device) else {
             return Said::Status(403);
         };
@@ -673,7 +809,10 @@ impl World {
             }
         }
         match next {
-            Some(name) => Said::Command { enrollment: id, name },
+            Some(name) => Said::Command {
+                enrollment: id,
+                name,
+            },
             None => Said::Empty,
         }
     }
@@ -687,7 +826,11 @@ impl Enrollment {
             return;
         }
         let round = self.round;
-        let Some(entry) = self.entries.iter_mut().find(|entry| entry.name == name && entry.sendings > 0) else {
+        let Some(entry) = self
+            .entries
+            .iter_mut()
+            .find(|entry| entry.name == name && entry.sendings > 0)
+        else {
             return;
         };
         match (verb, entry.place) {
@@ -708,7 +851,11 @@ impl Enrollment {
 
     /// Q3, Q4, Q9, Q11.
     fn next(&mut self, now: i64, patience: u32) -> Option<Name> {
-        if let Some(entry) = self.entries.iter_mut().find(|entry| entry.place == Place::Sent) {
+        if let Some(entry) = self
+            .entries
+            .iter_mut()
+            .find(|entry| entry.place == Place::Sent)
+        {
             if entry.until.is_some_and(|until| until <= now) {
                 entry.place = Place::Expired;
             } else if entry.until.is_none() && entry.sendings >= patience {
@@ -718,7 +865,12 @@ impl Enrollment {
                 return Some(entry.name);
             }
         }
-        let open: Vec<usize> = self.entries.iter().filter(|entry| entry.place.open()).map(|entry| entry.command).collect();
+        let open: Vec<usize> = self
+            .entries
+            .iter()
+            .filter(|entry| entry.place.open())
+            .map(|entry| entry.command)
+            .collect();
         let round = self.round;
         let free = |entry: &Entry| {
             let waits = entry.after.is_some_and(|after| open.contains(&after));

@@ -198,6 +198,10 @@ impl Cast {
         match name {
             "both length headers, the length first" => self.chunked(&format!("{length}{chunks}")),
             "both length headers, the coding first" => self.chunked(&format!("{chunks}{length}")),
+            "both length headers, and a request behind" => {
+                let behind = self.whole(REPORT, &idle(&self.udid));
+                self.chunked(&format!("{chunks}{length}")) + &behind
+            }
             "two lengths that differ" => self.head(
                 CHECK_IN,
                 &format!("{length}Content-Length: 10\r\n\r\n{body}"),

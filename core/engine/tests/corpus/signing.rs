@@ -391,3 +391,35 @@ impl Request {
         seq(&[&body, &how, &tlv(3, &[&[0], &signature])])
     }
 }
+
+/// A SCEP message around a request.
+pub fn scep_message(
+    party: &Party,
+    ca: &Certificate,
+    request: &[u8],
+    kind: &str,
+    transaction: &str,
+) -> Vec<u8> {
+    let content =
+        pomona_cms::enveloped::encrypt(request, ca, pomona_cms::ContentCipher::Aes256).unwrap();
+    let mut message = Message::new(&party.certificate, &content);
+    message.attached = Some(content.clone());
+    let nonce = DigestAlgorithm::Sha256.digest(transaction.as_bytes());
+    message.signer().attributes.as_mut().unwrap().extend([
+        attribute(oid::SCEP_MESSAGE_TYPE, &[tlv(0x13, &[kind.as_bytes()])]),
+        attribute(
+            oid::SCEP_TRANSACTION_ID,
+            &[tlv(0x13, &[transaction.as_bytes()])],
+        ),
+        attribute(oid::SCEP_SENDER_NONCE, &[octets(&nonce[..16])]),
+    ]);
+    message.encode(&content, &party.key)
+}
+
+/// A key with the certificate that a device makes for the moment.
+pub fn self_signed() -> Party {
+    let key = KeyPair::generate_rsa_2048().unwrap();
+    let validity = valid(START - 86_400, START + YEAR);
+    let certificate = root_ca(&key, &named("moment"), serial(9), validity).unwrap();
+    Party { key, certificate }
+}

@@ -1,7 +1,12 @@
 //! Requests that are not as they should be, each with its one answer (`corpus/table.txt`), through the whole HTTP layer.
 //!
 //! Owns: nothing but the list of its parts.
-
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test program: a panic is its way to fail"
+)]
 #![allow(
     unreachable_pub,
     reason = "the parts of one test see each other, nobody else does"

@@ -3,6 +3,12 @@
 //! Owns: the table of whose is whose and of what each may send, written by hand and not asked of the engine. A pair that is
 //! not in it is refused, with 403, without a word, and with no row changed anywhere.
 #![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test program: a panic is its way to fail"
+)]
+#![allow(
     unreachable_pub,
     reason = "the parts of one test see each other, nobody else does"
 )]

@@ -3,6 +3,8 @@
 //! Owns: how a case is judged. A case sends its requests, and each of them must get the answer that the table names;
 //! the rows before and after must differ as the table says and not otherwise.
 //!
+//! Over 500 lines, since what a case sends, what it may leave and how it is judged belong together.
+//!
 //! Time: an answer has to come within 250 ms, in debug builds within four times as much (the code there is not
 //! optimised, and tests run beside each other), and for each MiB that is sent the same again. What takes longer and
 //! changes nothing is tried twice more before it counts, since a busy machine is not a slow server.

@@ -1,4 +1,6 @@
 //! Known ways into servers of this kind, each tried by name: T4, T6, T9 and T13 of the list of threats.
+//!
+//! Owns: the four tests, and what they need to send. Over 500 lines, for the lists of identifiers and of slots.
 
 use std::net::IpAddr;
 

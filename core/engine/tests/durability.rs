@@ -3,6 +3,12 @@
 //! SQLite: this test runs itself again under `strace`, which sees the writes to the log, the flushes and the moment of
 //! each answer in their order. PostgreSQL: right after each answer the server's flushed position must lie behind
 //! the commit record of the request's transaction, which `pg_walinspect` finds in the log.
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test program: a panic is its way to fail"
+)]
 
 mod support;
 

@@ -1,4 +1,10 @@
 //! Enrollment and the command loop through the device's URL, on both back ends.
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test program: a panic is its way to fail"
+)]
 
 mod support;
 

@@ -1,4 +1,10 @@
 //! Each hook, by native hooks of this test: what it may do, when it is asked, and what holds when it fails.
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test program: a panic is its way to fail"
+)]
 
 #[path = "hooks/stubs.rs"]
 mod stubs;

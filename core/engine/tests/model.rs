@@ -2,6 +2,12 @@
 //!
 //! Each case is a run of random steps: check-ins, reports, orders, cancellations, time, crashes. After each step the
 //! answers are compared, and from time to time all that is stored. `POMONA_MODEL_CASES` sets the number of cases.
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test program: a panic is its way to fail"
+)]
 
 #[path = "model/compare.rs"]
 mod compare;

@@ -2,6 +2,12 @@
 //!
 //! What must hold then is read from the device's numbered events, which are the order in which things were committed:
 //! one command outstanding at a time (Q9), first sendings in order (Q3), one outcome for each command (Q5), none lost.
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test program: a panic is its way to fail"
+)]
 
 mod support;
 

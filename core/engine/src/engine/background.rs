@@ -15,7 +15,7 @@ use crate::event::{EventKind, NewEvent};
 use crate::ids::{EnrollmentId, TenantId};
 use crate::queue::Disposition;
 use crate::store::hot::{self, Leaving};
-use crate::store::{checkin, events, partitions, queue};
+use crate::store::{checkin, events, partitions, push, queue};
 use crate::writer::transitions::{self, Aftermath, Subject};
 
 /// Rows looked at in one round.
@@ -126,7 +126,14 @@ impl Engine {
                 });
             }
             count += leaving.len();
+            let left: Vec<_> = leaving
+                .iter()
+                .map(|one| (one.enrollment, one.delivery.open.command))
+                .collect();
             hot::finish(&mut tx, now, leaving).await?;
+            // What was to come after them may go now.
+            let freed = queue::successors(&mut tx, &left).await?;
+            push::mark_due(&mut tx, now, &freed).await?;
             let written =
                 events::append_locked(&mut tx, now, &mut heads, told, &self.shared().consumers)
                     .await?;

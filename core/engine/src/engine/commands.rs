@@ -316,10 +316,10 @@ impl Engine {
     ) -> Result<(Enqueued, Vec<Event>)> {
         let request = &prepared.request;
         let tenant = prepared.tenant;
-        if let Some(key) = &request.idempotency_key {
-            if let Some((hash, response)) = rows::idempotent(tx, tenant, key).await? {
-                return repeated(prepared, &hash, &response).map(|answer| (answer, Vec::new()));
-            }
+        if let Some(key) = &request.idempotency_key
+            && let Some((hash, response)) = rows::idempotent(tx, tenant, key).await?
+        {
+            return repeated(prepared, &hash, &response).map(|answer| (answer, Vec::new()));
         }
         // Only now: who asks again under a key is told again what became of it, however late (Q12).
         if request.not_after.is_some_and(|end| end <= self.now()) {
@@ -329,10 +329,10 @@ impl Engine {
         let mut heads = events::lock_heads(tx, known.values().map(|target| target.device)).await?;
         // Read again under the locks: an enrollment may have ended meanwhile.
         let known = rows::targets(tx, tenant, &request.targets).await?;
-        if let Some(after) = request.after {
-            if !rows::command_exists(tx, tenant, after).await? {
-                return Err(Error::NotFound("the command to come after"));
-            }
+        if let Some(after) = request.after
+            && !rows::command_exists(tx, tenant, after).await?
+        {
+            return Err(Error::NotFound("the command to come after"));
         }
         let named: BTreeSet<EnrollmentId> = match request.command {
             CommandBody::Raw(_) => {
@@ -567,7 +567,13 @@ impl Engine {
                 disposition: cancellation.as_str(),
             });
         }
+        let left: Vec<(EnrollmentId, CommandId)> = leaving
+            .iter()
+            .map(|one| (one.enrollment, command))
+            .collect();
         hot::finish(&mut tx, now, leaving).await?;
+        let freed = rows::successors(&mut tx, &left).await?;
+        push::mark_due(&mut tx, now, &freed).await?;
         let written =
             events::append_locked(&mut tx, now, &mut heads, told, &self.shared().consumers).await?;
         if !done.is_empty() {
@@ -582,6 +588,9 @@ impl Engine {
         }
         tx.commit().await?;
         self.announce(written);
+        if !freed.is_empty() {
+            (self.shared().wake_push)();
+        }
         for enrollment in only.into_iter().flatten() {
             if !done.iter().any(|one| one.enrollment_id == enrollment) {
                 done.push(Cancelled {
@@ -658,15 +667,15 @@ fn check(request: &Enqueue) -> Result<()> {
     if !(-100..=100).contains(&request.priority) {
         return invalid("priority is between -100 and 100");
     }
-    if let (Some(from), Some(end)) = (request.not_before, request.not_after) {
-        if from >= end {
-            return invalid("not_before must be earlier than not_after");
-        }
+    if let (Some(from), Some(end)) = (request.not_before, request.not_after)
+        && from >= end
+    {
+        return invalid("not_before must be earlier than not_after");
     }
-    if let Some(key) = &request.idempotency_key {
-        if key.is_empty() || key.len() > 255 || key.chars().any(char::is_control) {
-            return invalid("an idempotency key has 1 to 255 bytes without control characters");
-        }
+    if let Some(key) = &request.idempotency_key
+        && (key.is_empty() || key.len() > 255 || key.chars().any(char::is_control))
+    {
+        return invalid("an idempotency key has 1 to 255 bytes without control characters");
     }
     Ok(())
 }

@@ -85,7 +85,7 @@ impl Engine {
             last_round: false,
         };
         loop {
-            match self.submit(Work::Report(job.clone())).await? {
+            match self.submit(Work::Report(Box::new(job.clone()))).await? {
                 Answer::Judge(request) => {
                     let verdict = self.judge(&request).await?;
                     job.judged.push(verdict);

@@ -144,6 +144,16 @@ fn a_certificate_acts_only_for_the_enrollment_it_is_bound_to() {
     }
 }
 
+/// Name, certificate, device, whether it is the certificate's device, whether the grant names it, and the verdict.
+type Case = (
+    &'static str,
+    Option<Certificate>,
+    Device,
+    bool,
+    bool,
+    Result<Opening, Refusal>,
+);
+
 #[test]
 fn an_authenticate_opens_what_its_grant_allows() {
     use EnrollmentState::*;
@@ -185,14 +195,7 @@ fn an_authenticate_opens_what_its_grant_allows() {
     ]);
     let generation = |generation| Ok(Opening::Generation { generation });
     let quarantine = |generation| Ok(Opening::Quarantine { generation });
-    let table: Vec<(
-        &str,
-        Option<Certificate>,
-        Device,
-        bool,
-        bool,
-        Result<Opening, Refusal>,
-    )> = vec![
+    let table: Vec<Case> = vec![
         (
             "no certificate",
             None,

@@ -206,6 +206,15 @@ mod tests {
 
     const TRUSTED: &str = "127.0.0.1";
 
+    /// Name, listener, headers, peer, and the certificate that counts.
+    type Case<'a> = (
+        &'a str,
+        &'a IdentitySource,
+        Vec<(&'a str, &'a str)>,
+        &'a str,
+        Result<Option<Vec<u8>>, Unidentified>,
+    );
+
     fn ask(
         source: &IdentitySource,
         headers: &[(&str, &str)],
@@ -228,13 +237,7 @@ mod tests {
             trusted: vec![TRUSTED.parse().unwrap()],
         };
         let good = Ok(Some(b"abc".to_vec()));
-        let table: Vec<(
-            &str,
-            &IdentitySource,
-            Vec<(&str, &str)>,
-            &str,
-            Result<Option<Vec<u8>>, Unidentified>,
-        )> = vec![
+        let table: Vec<Case<'_>> = vec![
             (
                 "from the proxy",
                 &proxy,

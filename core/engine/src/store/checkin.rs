@@ -83,9 +83,13 @@ pub(crate) async fn scene(
     scene.facts.left_at = row.opt_int(1)?;
     let rows = tx
         .query(
-            "SELECT e.id, e.generation, e.state, ch.last_seen_at FROM enrollment e
-             LEFT JOIN channel ch ON ch.enrollment_id = e.id
-             WHERE e.device_id = ? AND e.channel = 0 ORDER BY e.generation",
+            // Heard of on any channel of the generation, by a report or by a new token.
+            "SELECT e.id, e.generation, e.state,
+                    (SELECT max(CASE WHEN u.token_updated_at > ch.last_seen_at THEN u.token_updated_at
+                                     ELSE ch.last_seen_at END)
+                     FROM enrollment u JOIN channel ch ON ch.enrollment_id = u.id
+                     WHERE u.device_id = e.device_id AND u.generation = e.generation)
+             FROM enrollment e WHERE e.device_id = ? AND e.channel = 0 ORDER BY e.generation",
             args![device],
         )
         .await?;
@@ -823,7 +827,7 @@ pub(crate) async fn make_pending(tx: &mut Tx, enrollment: EnrollmentId) -> Resul
     Ok(())
 }
 
-/// Pending enrollments that were opened before `before`, at most `limit`.
+/// Pending enrollments that were opened, or released from quarantine, before `before`, at most `limit`.
 pub(crate) async fn stale_pending(
     tx: &mut Tx,
     before: Micros,
@@ -831,8 +835,10 @@ pub(crate) async fn stale_pending(
 ) -> Result<Vec<(TenantId, DeviceId, EnrollmentId)>> {
     let rows = tx
         .query(
-            "SELECT tenant_id, device_id, id FROM enrollment WHERE state = 0 AND created_at < ? LIMIT ?",
-            args![before, limit],
+            "SELECT e.tenant_id, e.device_id, e.id FROM enrollment e WHERE e.state = 0 AND e.created_at < ?
+               AND NOT EXISTS (SELECT 1 FROM event v WHERE v.device_id = e.device_id AND v.enrollment_id = e.id
+                               AND v.kind = 'released' AND v.at >= ?) LIMIT ?",
+            args![before, before, limit],
         )
         .await?;
     rows.iter()

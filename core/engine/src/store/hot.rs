@@ -595,6 +595,10 @@ pub(crate) struct Left {
     pub(crate) enrollment: EnrollmentId,
     /// Something was answered `NotNow`.
     pub(crate) deferred: bool,
+    /// Something is outstanding, and a hook held its re-sending back.
+    pub(crate) outstanding: bool,
+    /// Something may go at the next poll: what it waited for has only just left the queue.
+    pub(crate) ready: bool,
     /// The earliest time at which something may go, of what may not go yet.
     pub(crate) from: Option<Micros>,
 }
@@ -604,9 +608,14 @@ pub(crate) async fn left(tx: &mut Tx, now: Micros, channels: &[EnrollmentId]) ->
     let rows = tx
         .query_over(
             vec![("id", Column::Uuid(channels.iter().map(|id| id.0).collect()))],
-            "SELECT d.enrollment_id, max(d.state), min(CASE WHEN d.not_before > ? THEN d.not_before END)
+            "SELECT d.enrollment_id, max(d.state), CAST(max(CASE WHEN d.state = 1 THEN 1 ELSE 0 END) AS bigint),
+                    CAST(max(CASE WHEN d.state = 0 AND d.not_before <= ? AND (d.not_after IS NULL OR d.not_after > ?)
+                      AND (d.after_command_id IS NULL OR NOT EXISTS (SELECT 1 FROM delivery a
+                           WHERE a.enrollment_id = d.enrollment_id AND a.command_id = d.after_command_id))
+                      THEN 1 ELSE 0 END) AS bigint),
+                    min(CASE WHEN d.not_before > ? THEN d.not_before END)
              FROM i JOIN delivery d ON d.enrollment_id = i.id GROUP BY d.enrollment_id",
-            args![now],
+            args![now, now, now],
         )
         .await?;
     rows.iter()
@@ -614,7 +623,9 @@ pub(crate) async fn left(tx: &mut Tx, now: Micros, channels: &[EnrollmentId]) ->
             Ok(Left {
                 enrollment: EnrollmentId(row.uuid(0)?),
                 deferred: row.int(1)? == OpenState::NotNow.code(),
-                from: row.opt_int(2)?,
+                outstanding: row.int(2)? == 1,
+                ready: row.int(3)? == 1,
+                from: row.opt_int(4)?,
             })
         })
         .collect()

@@ -298,6 +298,30 @@ pub(crate) async fn one_open(
         .find(|delivery| delivery.open.seq == seq))
 }
 
+/// Which of these channels have something that was to come after a command which has left their queue.
+pub(crate) async fn successors(
+    tx: &mut Tx,
+    left: &[(EnrollmentId, CommandId)],
+) -> Result<Vec<EnrollmentId>> {
+    let rows = tx
+        .query_over(
+            vec![
+                ("id", Column::Uuid(left.iter().map(|l| l.0.0).collect())),
+                (
+                    "command",
+                    Column::Uuid(left.iter().map(|l| l.1.0).collect()),
+                ),
+            ],
+            "SELECT DISTINCT d.enrollment_id FROM i JOIN delivery d
+               ON d.enrollment_id = i.id AND d.after_command_id = i.command",
+            args![],
+        )
+        .await?;
+    rows.iter()
+        .map(|row| Ok(EnrollmentId(row.uuid(0)?)))
+        .collect()
+}
+
 /// Nothing is outstanding on this channel any more, if it was `seq`.
 pub(crate) async fn forget_sent(tx: &mut Tx, enrollment: EnrollmentId, seq: i64) -> Result<()> {
     tx.execute(

@@ -155,8 +155,8 @@ impl Tx {
     /// Runs a query; `?` marks a value.
     pub(crate) async fn query(&mut self, sql: &str, args: Vec<Arg>) -> Result<Vec<Row>> {
         match self {
-            Self::Postgres(tx) => pg_query(&mut **tx, number(sql, 0), pg_args(args)?).await,
-            Self::Sqlite(tx) => sqlite_query(&mut **tx, sql.to_owned(), sqlite_args(args)?).await,
+            Self::Postgres(tx) => pg_query(tx, number(sql, 0), pg_args(args)?).await,
+            Self::Sqlite(tx) => sqlite_query(tx, sql.to_owned(), sqlite_args(args)?).await,
         }
     }
 
@@ -192,12 +192,12 @@ impl Tx {
                 let Some((sql, all)) = pg_over(rows, statement, args)? else {
                     return Ok(Vec::new());
                 };
-                pg_query(&mut **tx, sql, all).await
+                pg_query(tx, sql, all).await
             }
             Self::Sqlite(tx) => {
                 let mut out = Vec::new();
                 for (sql, all) in sqlite_over(rows, statement, &args)? {
-                    out.extend(sqlite_query(&mut **tx, sql, all).await?);
+                    out.extend(sqlite_query(tx, sql, all).await?);
                 }
                 Ok(out)
             }

@@ -93,10 +93,9 @@ pub(super) async fn run(
     if shared
         .journal
         .contains(job.ask.tenant, &job.ask.fingerprint)
+        && let Some(certificate) = &mut scene.certificate
     {
-        if let Some(certificate) = &mut scene.certificate {
-            certificate.state = CertificateState::Revoked;
-        }
+        certificate.state = CertificateState::Revoked;
     }
     let keys = shared.store.keys(job.ask.tenant).await?;
     let visit = Visit {
@@ -136,11 +135,10 @@ impl Visit<'_> {
                     })),
                     Endpoint::Status,
                 ) = (&stands, &message.endpoint)
+                    && let Some(data) = &message.data
                 {
-                    if let Some(data) = &message.data {
-                        self.keep_status(tx, *enrollment, *device, data.expose(), out)
-                            .await?;
-                    }
+                    self.keep_status(tx, *enrollment, *device, data.expose(), out)
+                        .await?;
                 }
                 Ok(stands)
             }

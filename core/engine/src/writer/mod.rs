@@ -218,7 +218,7 @@ pub(crate) enum Answer {
 /// What is asked of the writer.
 #[derive(Clone, Debug)]
 pub(crate) enum Work {
-    Report(ReportJob),
+    Report(Box<ReportJob>),
     CheckIn(Box<CheckInJob>),
 }
 
@@ -396,7 +396,7 @@ async fn within(shared: &Shared, tx: &mut Tx, part: &[Job]) -> Result<Committed>
     let reports: Vec<&ReportJob> = part
         .iter()
         .filter_map(|job| match &job.work {
-            Work::Report(report) => Some(report),
+            Work::Report(report) => Some(report.as_ref()),
             Work::CheckIn(_) => None,
         })
         .collect();

@@ -720,20 +720,22 @@ async fn save(
 async fn ring_later(tx: &mut Tx, now: Micros, writes: &mut Writes) -> Result<()> {
     if !writes.quiet.is_empty() {
         let left = hot::left(tx, now, &writes.quiet).await?;
-        let deferred: Vec<EnrollmentId> = left
-            .iter()
-            .filter(|left| left.deferred)
-            .map(|left| left.enrollment)
-            .collect();
+        for left in &left {
+            if left.ready && !left.outstanding {
+                writes.due.push(left.enrollment);
+            } else if left.deferred || left.outstanding {
+                writes.busy.push(left.enrollment);
+            }
+        }
+        let (busy, due) = (&writes.busy, &writes.due);
         writes
             .quiet
-            .retain(|enrollment| !deferred.contains(enrollment));
-        writes.busy.extend(deferred);
+            .retain(|enrollment| !busy.contains(enrollment) && !due.contains(enrollment));
         if !writes.quiet.is_empty() {
             push::clear_due(tx, &writes.quiet).await?;
         }
         for left in left {
-            if let (false, Some(from)) = (left.deferred, left.from) {
+            if let (true, Some(from)) = (writes.quiet.contains(&left.enrollment), left.from) {
                 push::mark_due(tx, from, &[left.enrollment]).await?;
             }
         }
@@ -781,10 +783,10 @@ fn outcome_body(delivery: &Delivery, outcome: Outcome, job: &ReportJob) -> serde
         "request_type": delivery.open.request_type,
         "status": outcome.as_str(),
     });
-    if let (Some(chain), Some(map)) = (&job.error_chain, body.as_object_mut()) {
-        if let Ok(chain) = serde_json::from_str::<serde_json::Value>(chain) {
-            map.insert("error_chain".into(), chain);
-        }
+    if let (Some(chain), Some(map)) = (&job.error_chain, body.as_object_mut())
+        && let Ok(chain) = serde_json::from_str::<serde_json::Value>(chain)
+    {
+        map.insert("error_chain".into(), chain);
     }
     body
 }

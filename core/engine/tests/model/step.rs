@@ -332,8 +332,8 @@ fn check_ins(world: &World) -> BoxedStrategy<Step> {
     };
     prop_oneof![
         8 => (fresh, topic()).prop_map(|((card, device), topic)| Step::Authenticate { card, device, topic }),
-        8 => (waiting, 0..3_usize, topic()).prop_map(|((card, device), token, topic)| Step::Token { card, device, user: None, token, topic }),
-        2 => (bound(), 0..3_usize, topic()).prop_map(|((card, device), token, topic)| Step::Token { card, device, user: None, token, topic }),
+        8 => (waiting, 0..2_usize, topic()).prop_map(|((card, device), token, topic)| Step::Token { card, device, user: None, token, topic }),
+        5 => (bound(), 0..2_usize, topic()).prop_map(|((card, device), token, topic)| Step::Token { card, device, user: None, token, topic }),
         1 => (bound(), topic()).prop_map(|((card, device), topic)| Step::Authenticate { card, device, topic }),
         3 => (acting(), 0..2_usize, topic()).prop_map(|((card, device), token, topic)| Step::Token { card, device, user: Some(0), token, topic }),
         1 => bound().prop_map(|(card, device)| Step::CheckOut { card, device }),

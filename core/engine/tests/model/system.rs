@@ -239,7 +239,8 @@ impl StateMachineTest for System {
         if world.eager {
             system.settle();
         }
-        if matches!(step, Step::Look) || system.steps % LOOK_EVERY == 0 && system.nothing_due(world)
+        if matches!(step, Step::Look)
+            || system.steps.is_multiple_of(LOOK_EVERY) && system.nothing_due(world)
         {
             system.compare(world);
         }
@@ -316,7 +317,9 @@ impl System {
         let tenants = self.both();
         self.site.wait_for(&format!(
             "SELECT (SELECT count(*) FROM delivery WHERE tenant_id IN {tenants} AND not_after <= {now})
-                  + (SELECT count(*) FROM enrollment WHERE tenant_id IN {tenants} AND state = 0 AND created_at < {stale})
+                  + (SELECT count(*) FROM enrollment WHERE tenant_id IN {tenants} AND state = 0 AND created_at < {stale}
+                       AND NOT EXISTS (SELECT 1 FROM event v WHERE v.device_id = enrollment.device_id
+                           AND v.enrollment_id = enrollment.id AND v.kind = 'released' AND v.at >= {stale}))
                   + (SELECT count(*) FROM certificate c JOIN identity_grant g ON g.id = c.grant_id
                      WHERE c.tenant_id IN {tenants} AND c.state = 1 AND g.kind = 'renewal' AND g.consumed_at < {stale})"
         ));

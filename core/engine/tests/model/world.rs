@@ -670,18 +670,18 @@ impl World {
         if !(-100..=100).contains(&order.rank) || backwards {
             return Said::Invalid;
         }
-        if let Some(key) = order.key {
-            if let Some((first, command, accepted)) = self.keys.get(&(order.tenant, key)) {
-                return if first == order {
-                    Said::Enqueued {
-                        command: *command,
-                        accepted: accepted.clone(),
-                        repeated: true,
-                    }
-                } else {
-                    Said::Conflict
-                };
-            }
+        if let Some(key) = order.key
+            && let Some((first, command, accepted)) = self.keys.get(&(order.tenant, key))
+        {
+            return if first == order {
+                Said::Enqueued {
+                    command: *command,
+                    accepted: accepted.clone(),
+                    repeated: true,
+                }
+            } else {
+                Said::Conflict
+            };
         }
         if order
             .until
@@ -851,6 +851,13 @@ impl Enrollment {
 
     /// Q3, Q4, Q9, Q11.
     fn next(&mut self, now: i64, patience: u32) -> Option<Name> {
+        // What waits for something that only now turns out to be over goes with the next poll.
+        let open: Vec<usize> = self
+            .entries
+            .iter()
+            .filter(|entry| entry.place.open())
+            .map(|entry| entry.command)
+            .collect();
         if let Some(entry) = self
             .entries
             .iter_mut()
@@ -865,12 +872,6 @@ impl Enrollment {
                 return Some(entry.name);
             }
         }
-        let open: Vec<usize> = self
-            .entries
-            .iter()
-            .filter(|entry| entry.place.open())
-            .map(|entry| entry.command)
-            .collect();
         let round = self.round;
         let free = |entry: &Entry| {
             let waits = entry.after.is_some_and(|after| open.contains(&after));

@@ -19,5 +19,5 @@ pub use checkout::{checkout, executable_in, pomona_binary, tracked_files};
 pub use database::{BackEnd, TestDatabase};
 pub use lab::Lab;
 pub use postgres::{Database, PostgresServer, postgres_missing, shared_postgres};
-pub use server::{ProcessorTime, ServerFolder, ServerProcess, processor_time};
+pub use server::{ProcessorTime, ServerFolder, ServerProcess, machine_time, processor_time};
 pub use tenant::{ListedDevice, Queued, Tenant};

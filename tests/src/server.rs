@@ -19,7 +19,7 @@ use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use url::Url;
 
-pub use usage::{ProcessorTime, processor_time};
+pub use usage::{ProcessorTime, machine_time, processor_time};
 
 use crate::admin::Admin;
 

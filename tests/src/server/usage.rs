@@ -51,6 +51,30 @@ impl ProcessorTime {
     }
 }
 
+/// The time that all processes of this machine have used since it started; zero where the kernel does not tell.
+#[must_use]
+pub fn machine_time() -> ProcessorTime {
+    let text = fs::read_to_string("/proc/stat").unwrap_or_default();
+    machine(&text).unwrap_or_default()
+}
+
+/// The first line sums up all processors: user, nice, system, idle, iowait, irq, softirq, steal.
+fn machine(text: &str) -> Option<ProcessorTime> {
+    let line = text.lines().next()?.strip_prefix("cpu ")?;
+    let fields: Vec<u64> = line
+        .split_whitespace()
+        .filter_map(|field| field.parse().ok())
+        .collect();
+    let ticks = |indices: &[usize]| {
+        let count: u64 = indices.iter().filter_map(|index| fields.get(*index)).sum();
+        Duration::from_millis(count * 1000 / TICKS_PER_SECOND)
+    };
+    Some(ProcessorTime {
+        user: ticks(&[0, 1]),
+        system: ticks(&[2, 5, 6, 7]),
+    })
+}
+
 /// The time that a process and its ended children have used; zero for a process that is gone.
 #[must_use]
 pub fn processor_time(process: u32) -> ProcessorTime {
@@ -93,6 +117,13 @@ mod tests {
         assert_eq!(stat.parent, 7);
         assert_eq!(stat.time.user, Duration::from_millis(1600));
         assert_eq!(stat.time.system, Duration::from_millis(250));
+    }
+
+    #[test]
+    fn idle_time_is_no_work_of_the_machine() {
+        let time = machine("cpu  100 20 30 9999 8888 1 2 3 0 0\ncpu0 1 1 1\n").unwrap();
+        assert_eq!(time.user, Duration::from_millis(1200));
+        assert_eq!(time.system, Duration::from_millis(360));
     }
 
     #[test]

@@ -154,6 +154,8 @@ struct Run {
     server: Duration,
     database: Duration,
     load: Duration,
+    /// What everything else on the machine took.
+    others: Duration,
 }
 
 impl Bench {
@@ -204,8 +206,8 @@ impl Bench {
             report.round_trips,
             report.errors
         );
-        let [server, database, load] = [0, 1, 2].map(|party: usize| {
-            let of = |times: &[ProcessorTime; 3]| times.get(party).copied().unwrap_or_default();
+        let [server, database, load, machine] = [0, 1, 2, 3].map(|party: usize| {
+            let of = |times: &[ProcessorTime; 4]| times.get(party).copied().unwrap_or_default();
             of(&after).since(of(&before)).total()
         });
         Ok(Run {
@@ -213,6 +215,7 @@ impl Bench {
             server,
             database,
             load,
+            others: machine.saturating_sub(server + database + load),
         })
     }
 
@@ -227,14 +230,15 @@ impl Bench {
         self.lab.tenant.admin().post(&path, &body).await.map(drop)
     }
 
-    /// Server, database, load generator.
-    fn times(&mut self) -> [ProcessorTime; 3] {
+    /// Server, database, load generator, the whole machine.
+    fn times(&mut self) -> [ProcessorTime; 4] {
         let server = self.lab.server().map(|server| server.processor_time());
         let database = self.postgres.as_ref().map(|server| server.processor_time());
         [
             server.unwrap_or_default(),
             database.unwrap_or_default(),
             pomona_tests::processor_time(std::process::id()),
+            pomona_tests::machine_time(),
         ]
     }
 
@@ -258,10 +262,21 @@ impl Bench {
             figure("p99", run.report.p99_ms, "ms"),
             figure("processor, server", cost(run.server), "µs/trip"),
             figure("processor, load", cost(run.load), "µs/trip"),
+            // Far above zero, the times above are those of a busy machine.
+            figure(
+                "processors busy with others",
+                100.0 * run.others.as_secs_f64() / (run.report.seconds * processors()),
+                "%",
+            ),
         ];
         if self.postgres.is_some() {
             figures.push(figure("processor, database", cost(run.database), "µs/trip"));
         }
         figures
     }
+}
+
+fn processors() -> f64 {
+    let count = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    u32::try_from(count).map_or(1.0, f64::from)
 }

@@ -251,10 +251,6 @@ impl Cast {
         let udid = self.world.fresh_udid();
         let (kind, body) = match name {
             "external: not an Authenticate" => (CHECK_IN, token_update(&udid, "01")),
-            "external: foreign Topic" => (
-                CHECK_IN,
-                authenticate(&udid).replace(crate::support::TOPIC, "com.apple.mgmt.x"),
-            ),
             _ => (CHECK_IN, authenticate(&udid)),
         };
         let signature = signature(party, body.as_bytes());
@@ -405,7 +401,7 @@ fn external(name: &str) -> Option<Party> {
             .unwrap();
             Party { key, certificate }
         }
-        "not an Authenticate" | "good" | "foreign Topic" => identity(root, key(), "h", 49, &[]),
+        "not an Authenticate" | "good" => identity(root, key(), "h", 49, &[]),
         _ => return None,
     })
 }

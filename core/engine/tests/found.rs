@@ -17,6 +17,7 @@ use pomona_engine::{Actor, Cause, CommandBody, Enqueue, Enqueued, EnrollmentId, 
 use support::*;
 
 const A: &str = "00000000-0000-0000-0000-00000000000A";
+const B: &str = "00000000-0000-0000-0000-00000000000B";
 const SECOND: i64 = 1_000_000;
 const DAY: i64 = 86_400 * SECOND;
 
@@ -170,20 +171,23 @@ async fn a_device_that_sends_tokens_is_not_silent() {
 #[tokio::test]
 async fn a_release_gives_a_device_a_whole_day_to_complete() {
     for backend in backends() {
-        let mut stage = calm(backend).await;
+        let stage = Stage::new(backend).await;
         let (old, _) = stage.enroll(A).await;
         let new = stage.card("link", None, None).await;
         stage.send(&new, true, authenticate(A)).await;
-        let id = stage.quarantined(A).await;
+        let id = stage.in_state(A, 1).await;
         stage.clock.advance(5 * DAY);
-        stage
-            .engine
-            .release(stage.tenant, Actor::SYSTEM, id)
-            .await
-            .unwrap();
-        stage.clock.advance(DAY);
-        stage.restart().await;
-        stage.background_round().await;
+        let other = stage.card("link", None, None).await;
+        stage.send(&other, true, authenticate(B)).await;
+        stage.clock.advance(3_600 * SECOND);
+        let done = stage.engine.release(stage.tenant, Actor::SYSTEM, id).await;
+        assert!(done.is_ok(), "{done:?}");
+        stage.clock.advance(DAY - 1_800 * SECOND);
+        // Background work has been here when the other device, which has had its day, is forgotten.
+        let over = "SELECT count(*) FROM enrollment WHERE state = 3";
+        while stage.sql.number(over).await == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
         assert_eq!(
             stage.send(&new, true, token_update(A, "02")).await.0,
             StatusCode::OK

@@ -403,6 +403,31 @@ async fn a_deferral_at_delivery_lets_others_pass_and_comes_back() {
 }
 
 #[tokio::test]
+async fn a_resending_that_is_deferred_stays_outstanding_and_the_device_is_rung_again() {
+    for backend in backends() {
+        let judge = Judge::new(|q| {
+            Act::Say(if q.moment == Moment::Delivery && q.before == 3 {
+                CommandVerdict::Defer(q.now + HOUR, "class".into())
+            } else {
+                CommandVerdict::Allow {
+                    valid_until: q.now + SECOND,
+                }
+            })
+        });
+        let stage = Stage::with_hooks(backend, judges(&judge)).await;
+        let (card, enrollment) = stage.enroll(A).await;
+        let first = queue(&stage, "Settings", enrollment).await;
+        queue(&stage, "SecurityInfo", enrollment).await;
+        assert_eq!(ask(&stage, &card).await.as_deref(), Some(first.as_str()));
+        // One on a channel: nothing else goes instead.
+        assert_eq!(ask(&stage, &card).await, None);
+        let due = "SELECT count(*) FROM push_state WHERE due_at IS NOT NULL";
+        assert_eq!(stage.sql.number(due).await, 1);
+        assert_eq!(ask(&stage, &card).await.as_deref(), Some(first.as_str()));
+    }
+}
+
+#[tokio::test]
 async fn a_verdict_that_has_run_out_is_asked_for_again() {
     for backend in backends() {
         let judge = Judge::new(|q| {

@@ -1,9 +1,9 @@
 //! The revocation journal: which certificates must never act again, kept outside the database.
 //!
-//! Owns: one append-only file. A line is forced to disk before the transaction that revokes commits, so that a
-//! restored older backup cannot revive a device that has left (invariant E7). A line whose transaction then
-//! failed stays: revoking too much is the safe side, and a device can enroll again. Never removes a line and never
-//! decides what is revoked.
+//! Owns: one append-only file. A line is forced to disk after the transaction that revokes has committed and before
+//! anybody is answered, so that a restored older backup cannot revive a device that has left (invariant E7). A crash in
+//! between is mended at the next start ([`reconcile`](super::reconcile)). Not before the commit: a line whose transaction
+//! then failed would lock out a device that nobody revoked. Never removes a line and never decides what is revoked.
 //!
 //! While the server runs, the database row is what decides; the journal is read at start and after a restore
 //! ([`reconcile`](super::reconcile)). Several nodes may write to one file on a shared disk, since each
@@ -111,11 +111,11 @@ impl Journal {
         self.0.revoked.read().iter().copied().collect()
     }
 
-    /// Adds `revocations` and returns when they are on disk. Call it before the transaction that revokes
-    /// commits. Those that stand in it already are not written again.
+    /// Adds `revocations` and returns when they are on disk. Call it after the transaction that revokes has
+    /// committed and before anybody is answered. Those that stand in it already are not written again.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when they may not be on disk; the transaction must not commit then.
+    /// [`Error::Unavailable`] when they may not be on disk; the next start writes them then.
     pub async fn append(&self, revocations: &[Revocation]) -> Result<()> {
         let fresh: Vec<Revocation> = {
             let known = self.0.revoked.read();

@@ -187,6 +187,22 @@ pub(crate) struct ForeignCertificate {
     pub(crate) named: bool,
 }
 
+impl ForeignCertificate {
+    /// The certificate as the rules see it before it is written.
+    pub(crate) fn as_certificate(&self, now: Micros, ask: &Ask) -> Certificate {
+        Certificate {
+            id: CertificateId(self.certificate),
+            state: CertificateState::Issued,
+            origin: Origin::Enrollment {
+                ident: self.named.then(|| ask.ident.clone()),
+                serial_number: None,
+            },
+            grant_open: self.not_after > now,
+            enrollment: None,
+        }
+    }
+}
+
 /// Writes the grant and the certificate of a foreign identity.
 pub(crate) async fn admit_foreign(
     tx: &mut Tx,

@@ -17,7 +17,7 @@ use crate::enrollment::{
 };
 use crate::error::Result;
 use crate::event::EventKind;
-use crate::ids::{DeviceId, EnrollmentId};
+use crate::ids::{DeviceId, EnrollmentId, GrantId};
 use crate::seal::{Place, TenantKeys};
 use crate::store::checkin::{
     self, ForeignCertificate, Freshness, HolderRow, NewEnrollment, Scene, Tokens, Traits, Which,
@@ -68,6 +68,8 @@ struct Visit<'a> {
     keys: &'a TenantKeys,
     now: Micros,
     job: &'a CheckInJob,
+    /// A foreign certificate that is seen for the first time.
+    stranger: Option<&'a ForeignCertificate>,
     scene: Scene,
 }
 
@@ -84,11 +86,17 @@ pub(super) async fn run(
         _ => None,
     };
     let mut scene = checkin::scene(tx, now, &job.ask, serial.as_deref()).await?;
+    let mut stranger = None;
     if let (None, Some(foreign), CheckIn::Authenticate(_)) =
         (&scene.certificate, &job.foreign, &job.message.message)
     {
-        checkin::admit_foreign(tx, now, &job.ask, foreign).await?;
-        scene = checkin::scene(tx, now, &job.ask, serial.as_deref()).await?;
+        // Judged as if it were known; written only when it is let in.
+        scene.certificate = Some(foreign.as_certificate(now, &job.ask));
+        scene.grant = Some(GrantId(foreign.grant));
+        scene.same_device = true;
+        scene.names_device = foreign.named;
+        scene.not_after = foreign.not_after;
+        stranger = Some(foreign);
     }
     if shared
         .journal
@@ -103,6 +111,7 @@ pub(super) async fn run(
         keys: &keys,
         now,
         job,
+        stranger,
         scene,
     };
     let device = visit.scene.certificate_device;
@@ -280,6 +289,9 @@ impl Visit<'_> {
                         .await?;
                 }
             }
+        }
+        if let Some(foreign) = self.stranger {
+            checkin::admit_foreign(tx, self.now, &self.job.ask, foreign).await?;
         }
         let id = EnrollmentId(random.uuid(self.now));
         let sealed = self

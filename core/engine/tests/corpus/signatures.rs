@@ -16,7 +16,7 @@ use crate::signing::{
     certificate_with_key, id, identity, identity_in, modulus, named, octets, oid_of,
     rsa_public_key, seq, serial, set, signature, standard_attributes, tlv, valid,
 };
-use crate::support::{Card, authenticate, idle, simple_check_in, token_update};
+use crate::support::{Card, TOPIC, authenticate, idle, simple_check_in, token_update};
 use crate::world::{CHECK_IN, Run, Score, Shot, World, table};
 
 struct Cast {
@@ -251,6 +251,10 @@ impl Cast {
         let udid = self.world.fresh_udid();
         let (kind, body) = match name {
             "external: not an Authenticate" => (CHECK_IN, token_update(&udid, "01")),
+            "external: foreign Topic" => {
+                let foreign = authenticate(&udid).replace(TOPIC, "com.apple.mgmt.External.other");
+                (CHECK_IN, foreign)
+            }
             _ => (CHECK_IN, authenticate(&udid)),
         };
         let signature = signature(party, body.as_bytes());
@@ -359,6 +363,7 @@ fn external(name: &str) -> Option<Party> {
             valid(START - 2 * YEAR, START - YEAR),
         ),
         "unknown critical extension" => identity(root, key(), "c", 43, &[critical]),
+        "foreign Topic" => identity(root, key(), "h", 51, &[]),
         "another authority of the same name" => identity(&LAB.stranger_root, key(), "d", 44, &[]),
         "constraint violated" => {
             let key_of_ca = key();

@@ -294,9 +294,14 @@ impl Stage {
 
     /// The enabled device-channel enrollment of a device.
     pub async fn enabled(&self, udid: &str) -> EnrollmentId {
+        self.in_state(udid, 2).await
+    }
+
+    /// The one device-channel enrollment of a device that is in this state: 0 pending, 1 quarantined, 2 enabled.
+    pub async fn in_state(&self, udid: &str, state: i64) -> EnrollmentId {
         let sql = format!(
             "SELECT e.id FROM enrollment e JOIN device d ON d.id = e.device_id
-             WHERE d.ident = '{udid}' AND e.state = 2 AND e.channel = 0"
+             WHERE d.ident = '{udid}' AND e.state = {state} AND e.channel = 0"
         );
         let sql = sqlx::AssertSqlSafe(sql);
         EnrollmentId(match &self.sql {

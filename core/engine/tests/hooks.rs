@@ -1,4 +1,5 @@
-//! Each hook, by native hooks of this test: what it may do, when it is asked, and what holds when it fails.
+//! Each hook, by native hooks of this test: what it may do, when it is asked, and what holds when it fails. Longer than
+//! most files, so that all promises about hooks stand in one place.
 #![allow(
     clippy::expect_used,
     clippy::panic,

@@ -1,7 +1,8 @@
 //! The transitions of the reference model, and how they are drawn.
 //!
 //! Owns: the vocabulary (plain numbers: places in the model's lists) and the strategy that prefers what is likely to
-//! be interesting in the state at hand, without ever leaving the unlikely out.
+//! be interesting in the state at hand, without ever leaving the unlikely out. Longer than most files, since each step
+//! has its own way of being drawn.
 
 use proptest::prelude::*;
 use proptest::sample::select;

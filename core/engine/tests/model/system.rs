@@ -2,7 +2,8 @@
 //!
 //! Owns: the translation from the model's numbers to real ids, the crash (the engine's runtime is thrown away with
 //! everything in flight), and the comparison of answers.
-//! What is stored is compared in `compare.rs`. In the flow: `model.rs` -> here -> the router.
+//! What is stored is compared in `compare.rs`. In the flow: `model.rs` -> here -> the router. Longer than most files: one
+//! arm for each step and each kind of answer.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};

@@ -2,7 +2,8 @@
 //!
 //! Owns: the world as the invariants of enrollment (E1 to E7, E11) and of the queue (Q1 to Q12) describe it, in plain
 //! numbers and strings. Written from the invariants, not from the engine: it shares no type and no function with it.
-//! Never touches a database, a clock or the network.
+//! Never touches a database, a clock or the network. Longer than most files: the rules are to be read in one go,
+//! beside the invariants.
 
 use std::collections::BTreeMap;
 

@@ -47,6 +47,11 @@ const PACKAGES: &[Package] = &[
         present: || on_path("sqlite3"),
     },
     Package {
+        name: "strace",
+        purpose: "seeing that an answer leaves after its flush",
+        present: || on_path("strace"),
+    },
+    Package {
         name: "xz-utils",
         purpose: "unpacking test data",
         present: || on_path("xz"),

@@ -15,7 +15,7 @@ use crate::event::{EventKind, NewEvent};
 use crate::ids::{EnrollmentId, TenantId};
 use crate::queue::Disposition;
 use crate::store::hot::{self, Leaving};
-use crate::store::{checkin, events, partitions, push, queue};
+use crate::store::{certificates, checkin, events, partitions, push, queue};
 use crate::writer::transitions::{self, Aftermath, Subject};
 
 /// Rows looked at in one round.
@@ -177,7 +177,7 @@ impl Engine {
             self.finish(tx, subject, None, &mut heads, out).await?;
         }
         let mut tx = self.store().begin().await?;
-        let revoked = checkin::end_stale_renewals(&mut tx, self.now(), before).await?;
+        let revoked = certificates::end_stale_renewals(&mut tx, self.now(), before).await?;
         tx.commit().await?;
         self.shared().journal_revocations(&revoked).await;
         Ok(())

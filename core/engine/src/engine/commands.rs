@@ -25,7 +25,7 @@ use crate::store::hot::{self, Leaving};
 use crate::store::queue::{self as rows, Entry, NewCommand, Target};
 use crate::store::sql::Tx;
 use crate::store::{admin_audit, events, push};
-use crate::writer::reports::{body_place, history_row, inputs_place};
+use crate::writer::places::{body_place, history_row, inputs_place};
 use crate::writer::template;
 
 /// Channels in one call, at most.

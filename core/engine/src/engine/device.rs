@@ -21,7 +21,7 @@ use crate::hooks::{
 };
 use crate::ids::{DeviceId, EnrollmentId, TenantId};
 use crate::queue::Verdict;
-use crate::store::checkin::ForeignCertificate;
+use crate::store::certificates::ForeignCertificate;
 use crate::store::hot::Ask;
 use crate::store::snapshot;
 use crate::writer::{
@@ -285,7 +285,7 @@ impl Engine {
         let keys = self.store().keys(request.tenant).await?;
         let body = match sealed.into_values().next() {
             Some(sealed) => keys.open(
-                crate::writer::reports::body_place(&request.body_hash),
+                crate::writer::places::body_place(&request.body_hash),
                 &sealed,
             )?,
             None => return Err(Error::internal("reading a command body", "it is missing")),

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::event::EventKind;
 use crate::ids::{DeviceId, EnrollmentId, TenantId};
 use crate::store::sql::Tx;
-use crate::store::{admin_audit, checkin, events};
+use crate::store::{admin_audit, certificates, checkin, events};
 use crate::writer::transitions::{self, Aftermath, Subject};
 
 impl Engine {
@@ -50,7 +50,7 @@ impl Engine {
                 &mut tx, &keys, subject, enrollment, None, &others, &mut out,
             )
             .await?;
-            checkin::activate_pending(&mut tx, enrollment).await?;
+            certificates::activate_pending(&mut tx, enrollment).await?;
         } else {
             for (other, state) in &others {
                 if *state == EnrollmentState::Pending {

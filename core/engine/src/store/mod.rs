@@ -28,6 +28,7 @@ pub(crate) mod admin_commands;
 pub(crate) mod admin_devices;
 pub(crate) mod admin_events;
 pub(crate) mod admin_groups;
+pub(crate) mod certificates;
 pub(crate) mod checkin;
 pub(crate) mod entity;
 pub(crate) mod events;

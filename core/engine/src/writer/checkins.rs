@@ -19,9 +19,8 @@ use crate::error::Result;
 use crate::event::EventKind;
 use crate::ids::{DeviceId, EnrollmentId, GrantId};
 use crate::seal::{Place, TenantKeys};
-use crate::store::checkin::{
-    self, ForeignCertificate, Freshness, HolderRow, NewEnrollment, Scene, Tokens, Traits, Which,
-};
+use crate::store::certificates::{self, ForeignCertificate, Which};
+use crate::store::checkin::{self, Freshness, HolderRow, NewEnrollment, Scene, Tokens, Traits};
 use crate::store::hot::Ask;
 use crate::store::sql::Tx;
 
@@ -214,10 +213,11 @@ impl Visit<'_> {
                 if !self.renewal_topic(tx, enrollment, &message.topic).await? {
                     return Ok(Err(Refusal::ForeignTopic));
                 }
-                checkin::bind_certificate(tx, self.now, certificate.id, device, enrollment).await?;
+                certificates::bind_certificate(tx, self.now, certificate.id, device, enrollment)
+                    .await?;
                 let which = Which::PendingBut(enrollment, certificate.id);
                 out.revoked
-                    .extend(checkin::revoke(tx, self.now, which, "replaced").await?);
+                    .extend(certificates::revoke(tx, self.now, which, "replaced").await?);
                 let body = json!({ "renewal": true });
                 out.events.push(self.subject(device).event(
                     enrollment,
@@ -291,7 +291,7 @@ impl Visit<'_> {
             }
         }
         if let Some(foreign) = self.stranger {
-            checkin::admit_foreign(tx, self.now, &self.job.ask, foreign).await?;
+            certificates::admit_foreign(tx, self.now, &self.job.ask, foreign).await?;
         }
         let id = EnrollmentId(random.uuid(self.now));
         let sealed = self
@@ -320,7 +320,7 @@ impl Visit<'_> {
             },
         )
         .await?;
-        checkin::bind_certificate(tx, self.now, certificate.id, device, id).await?;
+        certificates::bind_certificate(tx, self.now, certificate.id, device, id).await?;
         let kind = if quarantined {
             EventKind::Quarantined
         } else {
@@ -372,8 +372,8 @@ impl Visit<'_> {
                 .await?;
             }
             Enabling::Renewal => {
-                checkin::supersede(tx, holder.id, certificate.id).await?;
-                checkin::set_certificate(tx, certificate.id, CertificateState::Active).await?;
+                certificates::supersede(tx, holder.id, certificate.id).await?;
+                certificates::set_certificate(tx, certificate.id, CertificateState::Active).await?;
                 out.events.push(subject.event(
                     holder.id,
                     EventKind::Renewed,

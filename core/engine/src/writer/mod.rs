@@ -33,7 +33,8 @@ use crate::store::hot::{self, Ask};
 use crate::store::sql::Tx;
 
 mod checkins;
-pub(crate) mod reports;
+pub(crate) mod places;
+mod reports;
 pub(crate) mod template;
 pub(crate) mod transitions;
 

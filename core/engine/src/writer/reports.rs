@@ -2,7 +2,7 @@
 //!
 //! Owns: the way from what was loaded, through the pure rules of `queue` and `enrollment`, to what is written.
 //! Never talks to a hook: a command that a hook must see comes back as `Answer::Judge`, with nothing of that
-//! request applied.
+//! request applied. Long, since it is one walk in order: load, judge, hear, choose, write.
 
 use std::collections::HashMap;
 
@@ -10,6 +10,9 @@ use bytes::Bytes;
 use pomona_protocol::Status;
 use serde_json::json;
 
+use super::places::{
+    body_place, history_row, inputs_place, orphan_place, orphan_row, report_place,
+};
 use super::transitions::Aftermath;
 use super::{Answer, JudgeRequest, ReportJob, Shared, template};
 use crate::actor::{Actor, Cause};
@@ -21,10 +24,10 @@ use crate::ids::{CommandId, EnrollmentId, TenantId};
 use crate::queue::{
     Choice, Disposition, Heard, Hearing, Known, Open, OpenState, Outcome, Rules, choose, hear,
 };
-use crate::seal::{Place, TenantKeys};
+use crate::seal::TenantKeys;
 use crate::store::hot::{self, Ask, Channel, Delivery, Found, Leaving, Moved, Named, Past, Want};
 use crate::store::sql::{Tx, args};
-use crate::store::{checkin, push};
+use crate::store::{certificates, push};
 
 /// An `Idle` after this much silence begins a new session.
 const SESSION_GAP: Micros = 30 * SECOND;
@@ -770,9 +773,9 @@ async fn first_reports(
             args![now, certificate.id],
         )
         .await?;
-        let replaced = checkin::Which::Superseded(holder.id);
+        let replaced = certificates::Which::Superseded(holder.id);
         out.revoked
-            .extend(checkin::revoke(tx, now, replaced, "renewed").await?);
+            .extend(certificates::revoke(tx, now, replaced, "renewed").await?);
     }
     Ok(())
 }
@@ -789,50 +792,4 @@ fn outcome_body(delivery: &Delivery, outcome: Outcome, job: &ReportJob) -> serde
         map.insert("error_chain".into(), chain);
     }
     body
-}
-
-/// Names a delivery's row in `delivery_history`, for sealing.
-pub(crate) fn history_row(enrollment: EnrollmentId, seq: i64) -> Vec<u8> {
-    let mut row = enrollment.0.as_bytes().to_vec();
-    row.extend_from_slice(&seq.to_be_bytes());
-    row
-}
-
-/// Where a sealed report stands.
-pub(crate) fn report_place(row: &[u8]) -> Place<'_> {
-    Place {
-        table: "delivery_history",
-        column: "report_sealed",
-        row,
-    }
-}
-
-/// Where the sealed inputs of a template stand.
-pub(crate) fn inputs_place(row: &[u8]) -> Place<'_> {
-    Place {
-        table: "delivery",
-        column: "inputs_sealed",
-        row,
-    }
-}
-
-/// Where a sealed command body stands; the row is its hash.
-pub(crate) fn body_place(hash: &[u8]) -> Place<'_> {
-    Place {
-        table: "command_body",
-        column: "sealed",
-        row: hash,
-    }
-}
-
-fn orphan_row(enrollment: EnrollmentId, at: Micros) -> Vec<u8> {
-    history_row(enrollment, at)
-}
-
-fn orphan_place(row: &[u8]) -> Place<'_> {
-    Place {
-        table: "orphan_report",
-        column: "report_sealed",
-        row,
-    }
 }

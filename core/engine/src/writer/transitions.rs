@@ -13,7 +13,8 @@ use crate::event::{EventKind, NewEvent};
 use crate::identity::journal::Revocation;
 use crate::ids::{CertificateId, DeviceId, EnrollmentId, TenantId};
 use crate::seal::{Place, TenantKeys};
-use crate::store::checkin::{self, Traits, Which};
+use crate::store::certificates::{self, Which};
+use crate::store::checkin::{self, Traits};
 use crate::store::push;
 use crate::store::sql::Tx;
 
@@ -73,7 +74,7 @@ pub(crate) async fn enable_generation(
     }
     checkin::enable(tx, subject.now, subject.device, enrollment).await?;
     if let Some(certificate) = certificate {
-        checkin::set_certificate(tx, certificate, CertificateState::Active).await?;
+        certificates::set_certificate(tx, certificate, CertificateState::Active).await?;
     }
     if let Some(traits) = traits(tx, keys, enrollment).await? {
         checkin::describe_device(tx, subject.device, &traits).await?;
@@ -105,7 +106,7 @@ pub(crate) async fn end(
     )
     .await?;
     out.revoked
-        .extend(checkin::revoke(tx, subject.now, Which::All(enrollment), reason).await?);
+        .extend(certificates::revoke(tx, subject.now, Which::All(enrollment), reason).await?);
     for one in ended {
         let kind = if one.id == enrollment {
             kind

@@ -13,6 +13,8 @@ pub(crate) enum Shape {
     /// Short rows, changed all the time. PostgreSQL leaves room in each page; SQLite keeps the rows in the order of
     /// their key, so that a change touches one page less.
     Hot,
+    /// Short rows that are written once; SQLite keeps them in the order of their key.
+    InOrder,
     /// Partitioned on PostgreSQL by ranges of the named column of microseconds; begins with one default partition.
     ByTime(&'static str),
     /// As `ByTime`, with short rows that SQLite keeps in the order of their key.
@@ -31,7 +33,7 @@ pub(crate) async fn table(
     let connection = manager.get_connection();
     if backend == DbBackend::Sqlite {
         let order = match shape {
-            Shape::Hot | Shape::ByTimeInOrder(_) => ", WITHOUT ROWID",
+            Shape::Hot | Shape::InOrder | Shape::ByTimeInOrder(_) => ", WITHOUT ROWID",
             Shape::Plain | Shape::ByTime(_) => "",
         };
         let sql = format!("CREATE TABLE {name} ({columns}) STRICT{order}");
@@ -39,7 +41,7 @@ pub(crate) async fn table(
         return Ok(());
     }
     match shape {
-        Shape::Plain => {
+        Shape::Plain | Shape::InOrder => {
             let sql = format!("CREATE TABLE {name} ({columns})");
             connection.execute_unprepared(&sql).await?;
         }

@@ -49,6 +49,18 @@ impl MigrationTrait for Migration {
              created_at {int} NOT NULL",
         )
         .await?;
+        // Who was sent which command, and under which number; stays when the delivery leaves the queue, so that neither the
+        // queue nor the history needs an index by command.
+        ddl::table(
+            manager,
+            "command_target",
+            Shape::InOrder,
+            "command_id {uuid} NOT NULL,
+             enrollment_id {uuid} NOT NULL,
+             seq {int} NOT NULL,
+             PRIMARY KEY (command_id, enrollment_id)",
+        )
+        .await?;
         // The open queue. state: 0 queued, 1 sent, 2 NotNow. not_before 0: at once.
         // notnow_poll: the poll in which it was last answered NotNow. pinned_hash: the body that was rendered
         // for this enrollment at its first sending, when the command is a template.
@@ -142,9 +154,7 @@ impl MigrationTrait for Migration {
                 "CREATE INDEX command_tenant ON command (tenant_id, id)",
                 "CREATE INDEX command_uuid ON command (tenant_id, command_uuid)",
                 "CREATE INDEX delivery_next ON delivery (enrollment_id, priority DESC, seq)",
-                "CREATE UNIQUE INDEX delivery_by_command ON delivery (command_id, enrollment_id)",
                 "CREATE INDEX delivery_expiry ON delivery (not_after) WHERE not_after IS NOT NULL",
-                "CREATE INDEX delivery_history_by_command ON delivery_history (command_id, enrollment_id)",
                 "CREATE INDEX idempotency_age ON idempotency (created_at)",
             ],
         )

@@ -15,6 +15,7 @@ use crate::event::{EventKind, NewEvent};
 use crate::ids::{EnrollmentId, TenantId};
 use crate::queue::Disposition;
 use crate::store::hot::{self, Leaving};
+use crate::store::sql::Batch;
 use crate::store::{certificates, checkin, events, partitions, push, queue};
 use crate::writer::transitions::{self, Aftermath, Subject};
 
@@ -130,7 +131,9 @@ impl Engine {
                 .iter()
                 .map(|one| (one.enrollment, one.delivery.open.command))
                 .collect();
-            hot::finish(&mut tx, now, leaving).await?;
+            let mut batch = Batch::default();
+            hot::finish(&mut batch, now, &leaving);
+            tx.run(batch).await?;
             // What was to come after them may go now.
             let freed = queue::successors(&mut tx, &left).await?;
             push::mark_due(&mut tx, now, &freed).await?;

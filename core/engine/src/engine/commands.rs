@@ -23,7 +23,7 @@ use crate::ids::{CommandId, EnrollmentId, TenantId};
 use crate::queue::{self, Disposition};
 use crate::store::hot::{self, Leaving};
 use crate::store::queue::{self as rows, Entry, NewCommand, Target};
-use crate::store::sql::Tx;
+use crate::store::sql::{Batch, Tx};
 use crate::store::{admin_audit, events, push};
 use crate::writer::places::{body_place, history_row, inputs_place};
 use crate::writer::template;
@@ -571,7 +571,9 @@ impl Engine {
             .iter()
             .map(|one| (one.enrollment, command))
             .collect();
-        hot::finish(&mut tx, now, leaving).await?;
+        let mut batch = Batch::default();
+        hot::finish(&mut batch, now, &leaving);
+        tx.run(batch).await?;
         let freed = rows::successors(&mut tx, &left).await?;
         push::mark_due(&mut tx, now, &freed).await?;
         let written =

@@ -101,7 +101,7 @@ struct Inner {
     issuer: Issuer,
     cancel: CancellationToken,
     tasks: Mutex<Vec<JoinHandle<()>>>,
-    writer_task: Mutex<Option<JoinHandle<()>>>,
+    writer_ended: Mutex<Option<tokio::sync::oneshot::Receiver<()>>>,
 }
 
 impl std::fmt::Debug for Engine {
@@ -190,7 +190,7 @@ impl Engine {
             expired: Mutex::default(),
             refusals: Refusals::default(),
         });
-        let (writer, writer_task) = Writer::start(shared.clone());
+        let (writer, writer_ended) = Writer::start(shared.clone())?;
         let engine = Self(Arc::new(Inner {
             shared,
             writer: Mutex::new(Some(writer)),
@@ -199,7 +199,7 @@ impl Engine {
             issuer,
             cancel,
             tasks: Mutex::default(),
-            writer_task: Mutex::new(Some(writer_task)),
+            writer_ended: Mutex::new(Some(writer_ended)),
         }));
         engine.start_background();
         Ok(engine)
@@ -209,10 +209,10 @@ impl Engine {
     pub async fn stop(&self) {
         self.0.cancel.cancel();
         drop(self.0.writer.lock().take());
-        let writer = self.0.writer_task.lock().take();
-        if let Some(task) = writer {
+        let writer = self.0.writer_ended.lock().take();
+        if let Some(ended) = writer {
             // It ends by itself when the last handle is gone.
-            let _ = task.await;
+            let _ = ended.await;
         }
         let tasks: Vec<_> = self.0.tasks.lock().drain(..).collect();
         for task in tasks {

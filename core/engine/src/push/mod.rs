@@ -29,7 +29,7 @@ mod transport;
 use crate::clock::Micros;
 use crate::ids::EnrollmentId;
 use crate::store::push as rows;
-use crate::store::sql::Tx;
+use crate::store::sql::Batch;
 
 pub use certificate::{
     PushCertificateView, current_topic, import_certificate, resume_topic, show_certificates,
@@ -44,10 +44,6 @@ pub use transport::{Accepted, ApnsTransport, Notification, PushCertificate, Push
 /// the same (`store::push::mark_due`).
 ///
 /// The caller holds the lock of the devices' head rows.
-pub(crate) async fn postpone_due(
-    tx: &mut Tx,
-    now: Micros,
-    enrollments: &[EnrollmentId],
-) -> crate::Result<()> {
-    rows::postpone_due(tx, now, &rules::GAPS, enrollments).await
+pub(crate) fn postpone_due(batch: &mut Batch, now: Micros, enrollments: &[EnrollmentId]) {
+    rows::postpone_due(batch, now, &rules::GAPS, enrollments);
 }

@@ -9,7 +9,7 @@ use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, Quer
 use uuid::Uuid;
 
 use super::Store;
-use super::entity::{command, delivery, delivery_history};
+use super::entity::{command, command_target, delivery};
 use super::sql::{Arg, Column, Row, args};
 use crate::admin::targets::Candidate;
 use crate::clock::Micros;
@@ -61,14 +61,19 @@ pub(crate) struct DeliveryRow {
     pub(crate) finished_at: Option<Micros>,
 }
 
-const OPEN: &str = "SELECT enrollment_id, seq, device_id, command_id, command_uuid, request_type, state AS state,
-        NULL AS reason, 0 AS outcome, NULL AS outcome_at, NULL AS error_chain, sends, notnow_count, first_sent_at,
-        last_sent_at, created_at, NULL AS finished_at
-    FROM delivery";
-const FINISHED: &str = "SELECT enrollment_id, seq, device_id, command_id, command_uuid, request_type, disposition AS state,
-        reason, outcome, outcome_at, error_chain, sends, notnow_count, first_sent_at,
-        last_sent_at, created_at, finished_at
-    FROM delivery_history";
+const OPEN: &str = "SELECT d.enrollment_id, d.seq, d.device_id, d.command_id, d.command_uuid, d.request_type,
+        d.state AS state, NULL AS reason, 0 AS outcome, NULL AS outcome_at, NULL AS error_chain, d.sends,
+        d.notnow_count, d.first_sent_at, d.last_sent_at, d.created_at, NULL AS finished_at
+    FROM delivery d";
+const FINISHED: &str =
+    "SELECT d.enrollment_id, d.seq, d.device_id, d.command_id, d.command_uuid, d.request_type,
+        d.disposition AS state, d.reason, d.outcome, d.outcome_at, d.error_chain, d.sends,
+        d.notnow_count, d.first_sent_at, d.last_sent_at, d.created_at, d.finished_at
+    FROM delivery_history d";
+/// Follows either, to read by command.
+const OF_COMMAND: &str =
+    "JOIN command_target t ON t.enrollment_id = d.enrollment_id AND t.seq = d.seq
+    WHERE t.command_id = ? AND d.tenant_id = ?";
 
 fn delivery_row(row: &Row) -> Result<DeliveryRow> {
     Ok(DeliveryRow {
@@ -155,47 +160,45 @@ impl Store {
         if commands.is_empty() {
             return Ok(counts);
         }
-        let rows: Vec<(Uuid, i64, i64)> = delivery::Entity::find()
-            .select_only()
-            .columns([delivery::Column::CommandId, delivery::Column::State])
-            .column_as(delivery::Column::Seq.count(), "deliveries")
-            .filter(delivery::Column::CommandId.is_in(commands.iter().copied()))
-            .group_by(delivery::Column::CommandId)
-            .group_by(delivery::Column::State)
-            .into_tuple()
-            .all(self.orm())
+        let wanted = || vec![("id", Column::Uuid(commands.clone()))];
+        let mut tx = self.begin_read().await?;
+        let open = tx
+            .query_over(
+                wanted(),
+                "SELECT t.command_id, d.state, count(*) FROM i JOIN command_target t ON t.command_id = i.id
+                 JOIN delivery d ON d.enrollment_id = t.enrollment_id AND d.seq = t.seq
+                 GROUP BY t.command_id, d.state",
+                args![],
+            )
             .await?;
-        for (command, state, number) in rows {
-            let state = usize::try_from(state).unwrap_or_default();
-            if let Some(open) = counts.entry(command).or_default().open.get_mut(state) {
-                *open += number;
+        let finished = tx
+            .query_over(
+                wanted(),
+                "SELECT t.command_id, d.disposition, d.outcome, count(*)
+                 FROM i JOIN command_target t ON t.command_id = i.id
+                 JOIN delivery_history d ON d.enrollment_id = t.enrollment_id AND d.seq = t.seq
+                 GROUP BY t.command_id, d.disposition, d.outcome",
+                args![],
+            )
+            .await?;
+        tx.rollback().await?;
+        for row in open {
+            let state = usize::try_from(row.int(1)?).unwrap_or_default();
+            let counts = counts.entry(row.uuid(0)?).or_default();
+            if let Some(open) = counts.open.get_mut(state) {
+                *open += row.int(2)?;
             }
         }
-        let rows: Vec<(Uuid, i64, i64, i64)> = delivery_history::Entity::find()
-            .select_only()
-            .columns([
-                delivery_history::Column::CommandId,
-                delivery_history::Column::Disposition,
-                delivery_history::Column::Outcome,
-            ])
-            .column_as(delivery_history::Column::Seq.count(), "deliveries")
-            .filter(delivery_history::Column::CommandId.is_in(commands))
-            .group_by(delivery_history::Column::CommandId)
-            .group_by(delivery_history::Column::Disposition)
-            .group_by(delivery_history::Column::Outcome)
-            .into_tuple()
-            .all(self.orm())
-            .await?;
-        for (command, disposition, outcome, number) in rows {
-            let counts = counts.entry(command).or_default();
-            let counter = match (disposition, outcome) {
+        for row in finished {
+            let counts = counts.entry(row.uuid(0)?).or_default();
+            let counter = match (row.int(1)?, row.int(2)?) {
                 (3, 1) => &mut counts.acknowledged,
                 (3, _) => &mut counts.failed,
                 (4, _) => &mut counts.cancelled,
                 (5, _) => &mut counts.withdrawn,
                 _ => &mut counts.expired,
             };
-            *counter += number;
+            *counter += row.int(3)?;
         }
         Ok(counts)
     }
@@ -208,7 +211,7 @@ impl Store {
         after: Option<Uuid>,
         limit: u64,
     ) -> Result<Vec<DeliveryRow>> {
-        let which = "WHERE command_id = ? AND tenant_id = ? AND enrollment_id > ?";
+        let which = format!("{OF_COMMAND} AND t.enrollment_id > ?");
         let after = after.unwrap_or(Uuid::nil());
         let half = || args![command, tenant, after];
         let sql = format!("{OPEN} {which} UNION ALL {FINISHED} {which} ORDER BY 1 LIMIT ?");
@@ -225,7 +228,7 @@ impl Store {
         command: Uuid,
         enrollment: EnrollmentId,
     ) -> Result<Option<DeliveryRow>> {
-        let which = "WHERE command_id = ? AND tenant_id = ? AND enrollment_id = ?";
+        let which = format!("{OF_COMMAND} AND t.enrollment_id = ?");
         let half = || args![command, tenant, enrollment];
         let sql = format!("{OPEN} {which} UNION ALL {FINISHED} {which} LIMIT 1");
         let mut all = half();
@@ -242,8 +245,9 @@ impl Store {
         before: Option<(Micros, Uuid, i64)>,
         limit: u64,
     ) -> Result<Vec<DeliveryRow>> {
-        let which = "WHERE enrollment_id IN (SELECT id FROM enrollment WHERE device_id = ?) AND tenant_id = ?
-                     AND (created_at < ? OR (created_at = ? AND (enrollment_id < ? OR (enrollment_id = ? AND seq < ?))))";
+        let which = "WHERE d.enrollment_id IN (SELECT id FROM enrollment WHERE device_id = ?) AND d.tenant_id = ?
+                     AND (d.created_at < ? OR (d.created_at = ?
+                          AND (d.enrollment_id < ? OR (d.enrollment_id = ? AND d.seq < ?))))";
         let (number, id, seq) = before.unwrap_or((i64::MAX, Uuid::max(), i64::MAX));
         let half = || args![device, tenant, number, number, id, id, seq];
         let (sql, mut all) = match open {
@@ -343,11 +347,24 @@ impl Store {
 
 /// Whether the command of the outer query is open on some channel.
 fn open_deliveries() -> SelectStatement {
+    let target = |column| Expr::col((command_target::Entity, column));
     Query::select()
         .expr(Expr::val(1))
-        .from(delivery::Entity)
+        .from(command_target::Entity)
+        .inner_join(
+            delivery::Entity,
+            Condition::all()
+                .add(
+                    target(command_target::Column::EnrollmentId)
+                        .equals((delivery::Entity, delivery::Column::EnrollmentId)),
+                )
+                .add(
+                    target(command_target::Column::Seq)
+                        .equals((delivery::Entity, delivery::Column::Seq)),
+                ),
+        )
         .and_where(
-            Expr::col((delivery::Entity, delivery::Column::CommandId))
+            target(command_target::Column::CommandId)
                 .equals((command::Entity, command::Column::Id)),
         )
         .to_owned()

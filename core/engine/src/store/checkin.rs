@@ -5,7 +5,7 @@
 //! each check-in has its few statements, and they share the rows they are about.
 
 use super::hot::{self, Ask, Delivery, Leaving};
-use super::sql::{Row, Tx, args};
+use super::sql::{Batch, Row, Tx, args};
 use crate::clock::Micros;
 use crate::enrollment::{Certificate, CertificateState, Current, Device, EnrollmentState, Origin};
 use crate::error::Result;
@@ -422,7 +422,7 @@ pub(crate) async fn end_enrollment(
         let id = EnrollmentId(row.uuid(0)?);
         let open = open_deliveries(tx, id).await?;
         let cancelled = open.len();
-        let leaving = open
+        let leaving: Vec<Leaving> = open
             .into_iter()
             .map(|delivery| Leaving {
                 tenant,
@@ -438,7 +438,9 @@ pub(crate) async fn end_enrollment(
                 error_chain: None,
             })
             .collect();
-        hot::finish(tx, now, leaving).await?;
+        let mut batch = Batch::default();
+        hot::finish(&mut batch, now, &leaving);
+        tx.run(batch).await?;
         tx.execute(
             "UPDATE enrollment SET state = 3, ended_at = ?, end_reason = ?, push_token_sealed = NULL,
                 push_magic_sealed = NULL, push_token_hash = NULL, unlock_token_sealed = NULL,

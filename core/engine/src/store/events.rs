@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use uuid::Uuid;
 
 use super::Store;
-use super::sql::{Column, Tx, args};
+use super::sql::{Batch, Column, Tx, args};
 use crate::actor::ActorKind;
 use crate::clock::Micros;
 use crate::error::Result;
@@ -63,8 +63,22 @@ pub(crate) async fn append_locked(
     events: Vec<NewEvent>,
     consumers: &[String],
 ) -> Result<Vec<Event>> {
+    let mut batch = Batch::default();
+    let written = append_to(&mut batch, now, heads, events, consumers);
+    tx.run(batch).await?;
+    Ok(written)
+}
+
+/// As [`append_locked`], together with what else the batch writes.
+pub(crate) fn append_to(
+    batch: &mut Batch,
+    now: Micros,
+    heads: &mut BTreeMap<DeviceId, i64>,
+    events: Vec<NewEvent>,
+    consumers: &[String],
+) -> Vec<Event> {
     if events.is_empty() {
-        return Ok(Vec::new());
+        return Vec::new();
     }
     let mut touched: BTreeMap<DeviceId, i64> = BTreeMap::new();
     let written: Vec<Event> = events
@@ -87,20 +101,22 @@ pub(crate) async fn append_locked(
             }
         })
         .collect();
-    insert(tx, &written).await?;
-    tx.execute_over(
-        vec![
-            ("id", Column::Uuid(touched.keys().map(|id| id.0).collect())),
-            ("seq", Column::Int(touched.values().copied().collect())),
-        ],
-        "UPDATE device_head SET event_seq = i.seq FROM i WHERE device_head.device_id = i.id",
-        args![],
-    )
-    .await?;
+    insert(batch, &written);
+    let numbers = vec![
+        (
+            "device_id",
+            Column::Uuid(touched.keys().map(|id| id.0).collect()),
+        ),
+        (
+            "event_seq",
+            Column::Int(touched.values().copied().collect()),
+        ),
+    ];
+    batch.update("device_head", 1, numbers);
     for consumer in consumers {
-        enlist(tx, consumer, &written).await?;
+        enlist(batch, consumer, &written);
     }
-    Ok(written)
+    written
 }
 
 /// A cause of depth 0 is the ordinary case and is not written.
@@ -112,7 +128,7 @@ fn with_cause(mut body: serde_json::Value, cause: crate::Cause) -> serde_json::V
     body
 }
 
-async fn insert(tx: &mut Tx, events: &[Event]) -> Result<()> {
+fn insert(batch: &mut Batch, events: &[Event]) {
     let column = |f: fn(&Event) -> Uuid| Column::Uuid(events.iter().map(f).collect());
     let rows = vec![
         ("device_id", column(|e| e.device_id.0)),
@@ -163,20 +179,17 @@ async fn insert(tx: &mut Tx, events: &[Event]) -> Result<()> {
             Column::Text(events.iter().map(|e| e.body.to_string()).collect()),
         ),
     ];
-    tx.execute_over(
-        rows,
-        "INSERT INTO event (device_id, seq, at, tenant_id, enrollment_id, kind, command_id, actor_kind,
-                            actor_id, depth, body)
-         SELECT device_id, seq, at, tenant_id, enrollment_id, kind, command_id, actor_kind, actor_id, depth,
-                body FROM i",
-        args![],
-    )
-    .await?;
-    Ok(())
+    batch.insert("event", rows);
 }
 
-async fn enlist(tx: &mut Tx, consumer: &str, events: &[Event]) -> Result<()> {
+fn enlist(batch: &mut Batch, consumer: &str, events: &[Event]) {
+    let all = |value| Column::Int(vec![value; events.len()]);
+    let at = || Column::Int(events.iter().map(|e| e.at).collect());
     let rows = vec![
+        (
+            "consumer",
+            Column::Text(vec![consumer.to_owned(); events.len()]),
+        ),
         (
             "device_id",
             Column::Uuid(events.iter().map(|e| e.device_id.0).collect()),
@@ -186,16 +199,12 @@ async fn enlist(tx: &mut Tx, consumer: &str, events: &[Event]) -> Result<()> {
             "tenant_id",
             Column::Uuid(events.iter().map(|e| e.tenant_id.0).collect()),
         ),
-        ("at", Column::Int(events.iter().map(|e| e.at).collect())),
+        ("at", at()),
+        ("attempts", all(0)),
+        ("due_at", at()),
+        ("dead", all(0)),
     ];
-    tx.execute_over(
-        rows,
-        "INSERT INTO outbox (consumer, device_id, seq, tenant_id, at, attempts, due_at, dead)
-         SELECT ?, device_id, seq, tenant_id, at, 0, at, 0 FROM i",
-        args![consumer],
-    )
-    .await?;
-    Ok(())
+    batch.insert("outbox", rows);
 }
 
 impl Store {

@@ -16,6 +16,12 @@ impl From<sea_orm::DbErr> for Error {
     }
 }
 
+impl From<rusqlite::Error> for Error {
+    fn from(source: rusqlite::Error) -> Self {
+        Self::storage(source)
+    }
+}
+
 /// Whether the transaction lost a race that another try may win.
 pub(crate) fn lost_a_race(error: &Error) -> bool {
     matches!(
@@ -27,33 +33,35 @@ pub(crate) fn lost_a_race(error: &Error) -> bool {
 
 /// Whether the database itself is out of reach or out of space, so that trying each request alone is of no use.
 pub(crate) fn out_of_reach(error: &Error) -> bool {
-    match cause(error) {
+    let no_answer = matches!(
+        cause(error),
         Some(
             sqlx::Error::Io(_)
-            | sqlx::Error::Tls(_)
-            | sqlx::Error::PoolTimedOut
-            | sqlx::Error::PoolClosed
-            | sqlx::Error::WorkerCrashed,
-        ) => true,
-        Some(sqlx::Error::Database(error)) => matches!(
-            error.code().as_deref(),
+                | sqlx::Error::Tls(_)
+                | sqlx::Error::PoolTimedOut
+                | sqlx::Error::PoolClosed
+                | sqlx::Error::WorkerCrashed,
+        )
+    );
+    no_answer
+        || matches!(
+            code(error).as_deref(),
             // PostgreSQL: disk full, shutting down, crash, cannot connect now, read only.
             Some("53100" | "57P01" | "57P02" | "57P03" | "25006")
                 // SQLite: full, read only, cannot open, I/O error, and the I/O errors of reading, writing, flushing,
                 // shared memory.
                 | Some("13" | "8" | "14" | "10" | "266" | "778" | "1034" | "1290" | "1546" | "4874" | "522")
-        ),
-        _ => false,
-    }
+        )
 }
 
-fn cause(error: &Error) -> Option<&sqlx::Error> {
-    std::error::Error::source(error)?.downcast_ref::<sqlx::Error>()
+fn cause<E: std::error::Error + 'static>(error: &Error) -> Option<&E> {
+    std::error::Error::source(error)?.downcast_ref()
 }
 
 fn code(error: &Error) -> Option<String> {
-    match cause(error)? {
-        sqlx::Error::Database(error) => error.code().map(|code| code.into_owned()),
-        _ => None,
+    if let Some(sqlx::Error::Database(error)) = cause::<sqlx::Error>(error) {
+        return error.code().map(|code| code.into_owned());
     }
+    let code = cause::<rusqlite::Error>(error)?.sqlite_error()?;
+    Some(code.extended_code.to_string())
 }

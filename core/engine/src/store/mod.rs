@@ -36,6 +36,8 @@ pub(crate) mod facts;
 pub(crate) mod fault;
 pub(crate) mod hot;
 pub(crate) mod identity;
+mod kept;
+mod lite;
 pub(crate) mod outbox;
 pub(crate) mod partitions;
 pub(crate) mod push;
@@ -43,6 +45,8 @@ pub(crate) mod queue;
 pub(crate) mod snapshot;
 pub(crate) mod sql;
 
+use kept::Keeper;
+use lite::Lite;
 use sql::Tx;
 
 /// Whoever waits longer for a connection is told that the database does not answer.
@@ -61,14 +65,8 @@ pub struct StoreOptions {
 
 #[derive(Clone)]
 enum Pools {
-    Postgres {
-        writer: PgPool,
-        general: PgPool,
-    },
-    Sqlite {
-        writer: SqlitePool,
-        general: SqlitePool,
-    },
+    Postgres { writer: Keeper, general: PgPool },
+    Sqlite { writer: Lite, general: SqlitePool },
 }
 
 /// The database, and what is needed to read it: keys, clock and randomness.
@@ -169,21 +167,20 @@ impl Store {
         self.commit_delay
     }
 
-    /// Begins a transaction that will write. SQLite: `BEGIN IMMEDIATE`, since a transaction that reads first
-    /// and writes later fails under concurrency.
+    /// Begins a transaction that will write.
     pub(crate) async fn begin(&self) -> Result<Tx> {
         Ok(match &self.pools {
             Pools::Postgres { general, .. } => Tx::Postgres(general.begin().await?),
             // SQLite has one writer; a second connection would only wait for the first.
-            Pools::Sqlite { writer, .. } => Tx::Sqlite(writer.begin_with("BEGIN IMMEDIATE").await?),
+            Pools::Sqlite { writer, .. } => Tx::Lite(writer.begin(PATIENCE).await?),
         })
     }
 
     /// As [`begin`](Self::begin), on the batch writer's own connection with its pinned plans.
     pub(crate) async fn begin_group(&self) -> Result<Tx> {
         Ok(match &self.pools {
-            Pools::Postgres { writer, .. } => Tx::Postgres(writer.begin().await?),
-            Pools::Sqlite { writer, .. } => Tx::Sqlite(writer.begin_with("BEGIN IMMEDIATE").await?),
+            Pools::Postgres { writer, .. } => Tx::Kept(writer.begin(PATIENCE).await?),
+            Pools::Sqlite { writer, .. } => Tx::Lite(writer.begin(PATIENCE).await?),
         })
     }
 
@@ -258,6 +255,20 @@ impl Store {
     }
 }
 
+/// How the writing connection of SQLite is set up: what was committed has been flushed.
+const WRITER_PRAGMAS: &[(&str, &str)] = &[
+    ("journal_mode", "WAL"),
+    ("synchronous", "FULL"),
+    ("cache_size", "-65536"),
+    ("temp_store", "MEMORY"),
+    ("wal_autocheckpoint", "16000"),
+];
+
+/// How the writing connection of PostgreSQL is set up. The planner sees arrays of unknown length and small tables; left
+/// alone it chooses sequential scans and hash joins. Nested loops over the arrays are always right here.
+const WRITER_SETTINGS: &str = "SET plan_cache_mode = force_generic_plan; SET jit = off; SET enable_hashjoin = off;
+    SET enable_mergejoin = off; SET enable_seqscan = off; SET synchronous_commit = on; SET lock_timeout = '10s'";
+
 async fn sqlite(path: &str, connections: u32) -> Result<Pools> {
     if path.is_empty() || path.contains(":memory:") {
         return Err(Error::Invalid(
@@ -269,22 +280,17 @@ async fn sqlite(path: &str, connections: u32) -> Result<Pools> {
         .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
-        .busy_timeout(Duration::from_secs(10))
+        .busy_timeout(PATIENCE)
         .auto_vacuum(SqliteAutoVacuum::None)
-        .pragma("cache_size", "-65536")
+        .pragma("cache_size", "-16384")
         .pragma("temp_store", "MEMORY")
-        .pragma("wal_autocheckpoint", "4000")
-        .statement_cache_capacity(1_000);
-    let writer = SqlitePoolOptions::new()
-        .acquire_timeout(PATIENCE)
-        .max_connections(1)
-        .connect_with(options.clone())
-        .await?;
+        .pragma("wal_autocheckpoint", "16000");
     let general = SqlitePoolOptions::new()
         .acquire_timeout(PATIENCE)
         .max_connections(connections.max(1))
         .connect_with(options)
         .await?;
+    let writer = Lite::open(Path::new(path), PATIENCE, WRITER_PRAGMAS).await?;
     Ok(Pools::Sqlite { writer, general })
 }
 
@@ -293,26 +299,7 @@ async fn postgres(url: &str, connections: u32) -> Result<Pools> {
         .map_err(|source| Error::Invalid(format!("the database URL cannot be read: {source}")))?
         .application_name("pomona")
         .statement_cache_capacity(500);
-    let writer = PgPoolOptions::new()
-        .acquire_timeout(PATIENCE)
-        .max_connections(1)
-        .after_connect(|connection, _| {
-            Box::pin(async move {
-                // The planner sees arrays of unknown length and small tables; left alone it chooses
-                // sequential scans and hash joins. Nested loops over the arrays are always right here.
-                connection
-                    .execute(
-                        "SET plan_cache_mode = force_generic_plan; SET jit = off;
-                         SET enable_hashjoin = off; SET enable_mergejoin = off;
-                         SET enable_seqscan = off; SET synchronous_commit = on;
-                         SET lock_timeout = '10s'",
-                    )
-                    .await?;
-                Ok(())
-            })
-        })
-        .connect_with(options.clone())
-        .await?;
+    let writer = Keeper::open(options.clone(), WRITER_SETTINGS).await?;
     let general = PgPoolOptions::new()
         .acquire_timeout(PATIENCE)
         .max_connections(connections.max(1))

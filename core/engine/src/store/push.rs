@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use super::Store;
 use super::events::{append_locked, lock_heads};
-use super::sql::{Column, Row, Tx, args};
+use super::sql::{Batch, Column, Row, Tx, args};
 use crate::clock::Micros;
 use crate::error::Result;
 use crate::event::{Event, NewEvent};
@@ -109,15 +109,15 @@ pub(crate) async fn mark_due(tx: &mut Tx, at: Micros, enrollments: &[EnrollmentI
 /// is set already. `gaps` are the gaps by attempts, of which the last stays.
 ///
 /// The caller holds the lock of the devices' head rows.
-pub(crate) async fn postpone_due(
-    tx: &mut Tx,
+pub(crate) fn postpone_due(
+    batch: &mut Batch,
     now: Micros,
     gaps: &[Micros],
     enrollments: &[EnrollmentId],
-) -> Result<()> {
+) {
     let (first, last) = match (gaps.first(), gaps.last()) {
         (Some(first), Some(last)) => (*first, *last),
-        _ => return Ok(()),
+        _ => return,
     };
     let mut by_attempts = String::new();
     for (attempts, gap) in gaps.iter().enumerate() {
@@ -134,9 +134,7 @@ pub(crate) async fn postpone_due(
          WHERE push_state.due_at IS NULL OR push_state.due_at <= ?"
     );
     let at = now.saturating_add(first);
-    tx.execute_over(vec![ids(enrollments)], &statement, args![at, now, now])
-        .await?;
-    Ok(())
+    batch.other(vec![ids(enrollments)], statement, args![at, now, now]);
 }
 
 /// The device came and nothing is left to ring for. A back-off that APNs asked for (429) outlasts it.

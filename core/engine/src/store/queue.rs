@@ -196,6 +196,19 @@ pub(crate) async fn insert_deliveries(
         ],
     )
     .await?;
+    let targets = vec![
+        (
+            "enrollment_id",
+            Column::Uuid(entries.iter().map(|e| e.target.enrollment.0).collect()),
+        ),
+        ("seq", Column::Int(entries.iter().map(|e| e.seq).collect())),
+    ];
+    tx.execute_over(
+        targets,
+        "INSERT INTO command_target (command_id, enrollment_id, seq) SELECT ?, enrollment_id, seq FROM i",
+        args![command.id],
+    )
+    .await?;
     Ok(())
 }
 
@@ -207,24 +220,17 @@ pub(crate) async fn already_named(
     command_uuid: &str,
 ) -> Result<Vec<EnrollmentId>> {
     let ids: Vec<Uuid> = enrollments.iter().map(|id| id.0).collect();
-    let mut out = Vec::new();
-    for table in ["delivery", "delivery_history"] {
-        let sql = format!(
+    let rows = tx
+        .query_each(
+            vec![("id", Column::Uuid(ids))],
             "SELECT i.id FROM i JOIN command c ON c.tenant_id = ? AND c.command_uuid = ?
-             JOIN {table} d ON d.command_id = c.id AND d.enrollment_id = i.id"
-        );
-        let rows = tx
-            .query_over(
-                vec![("id", Column::Uuid(ids.clone()))],
-                &sql,
-                args![tenant, command_uuid],
-            )
-            .await?;
-        for row in rows {
-            out.push(EnrollmentId(row.uuid(0)?));
-        }
-    }
-    Ok(out)
+             JOIN command_target t ON t.command_id = c.id AND t.enrollment_id = i.id",
+            args![tenant, command_uuid],
+        )
+        .await?;
+    rows.iter()
+        .map(|row| Ok(EnrollmentId(row.uuid(0)?)))
+        .collect()
 }
 
 /// What an idempotency key was used for.
@@ -271,7 +277,9 @@ pub(crate) async fn open_of_command(
 ) -> Result<Vec<(DeviceId, EnrollmentId, i64)>> {
     let rows = tx
         .query(
-            "SELECT device_id, enrollment_id, seq FROM delivery WHERE command_id = ? AND tenant_id = ?",
+            "SELECT d.device_id, d.enrollment_id, d.seq FROM command_target t
+             JOIN delivery d ON d.enrollment_id = t.enrollment_id AND d.seq = t.seq
+             WHERE t.command_id = ? AND d.tenant_id = ?",
             args![command, tenant],
         )
         .await?;

@@ -30,7 +30,7 @@ use crate::store::Store;
 use crate::store::events;
 use crate::store::fault;
 use crate::store::hot::{self, Ask};
-use crate::store::sql::Tx;
+use crate::store::sql::{Batch, Tx};
 
 mod checkins;
 pub(crate) mod places;
@@ -244,11 +244,26 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    /// Starts the writer; it ends when every handle is gone and all waiting work is done.
-    pub(crate) fn start(shared: Arc<Shared>) -> (Self, tokio::task::JoinHandle<()>) {
+    /// Starts the writer; it ends when every handle is gone and all waiting work is done, and then says so.
+    ///
+    /// It has a thread of its own: among the tasks of the runtime it would wait its turn behind the parsing of requests
+    /// each time the database answers, with every device waiting for it.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] when the system gives no thread.
+    pub(crate) fn start(shared: Arc<Shared>) -> Result<(Self, oneshot::Receiver<()>)> {
         let (queue, jobs) = mpsc::channel(WAITING);
-        let task = tokio::spawn(run(shared, jobs));
-        (Self { queue }, task)
+        let (done, ended) = oneshot::channel();
+        let runtime = tokio::runtime::Handle::current();
+        std::thread::Builder::new()
+            .name("batch-writer".into())
+            .spawn(move || {
+                runtime.block_on(run(shared, jobs));
+                // Whoever would wait for it may be gone.
+                let _ = done.send(());
+            })
+            .map_err(|source| Error::internal("starting the batch writer", source))?;
+        Ok((Self { queue }, ended))
     }
 
     /// Hands work in and waits until it is durable.
@@ -375,11 +390,11 @@ async fn once(shared: &Shared, part: &[Job]) -> Result<Committed> {
     }
     let mut tx = shared.store.begin_group().await?;
     match within(shared, &mut tx, part).await {
-        Ok(done) => {
+        Ok((done, batch)) => {
             if !shared.store.commit_delay().is_zero() {
                 tokio::time::sleep(shared.store.commit_delay()).await;
             }
-            tx.commit().await?;
+            tx.finish(batch).await?;
             Ok(done)
         }
         Err(error) => {
@@ -390,10 +405,9 @@ async fn once(shared: &Shared, part: &[Job]) -> Result<Committed> {
     }
 }
 
-async fn within(shared: &Shared, tx: &mut Tx, part: &[Job]) -> Result<Committed> {
+/// Decides about all of a group; what is left to write stands in the batch.
+async fn within(shared: &Shared, tx: &mut Tx, part: &[Job]) -> Result<(Committed, Batch)> {
     let asks: Vec<Ask> = part.iter().map(|job| job.work.ask().clone()).collect();
-    let mut heads = hot::lock_claimed(tx, &asks).await?;
-    let now = shared.store.clock().now();
     let reports: Vec<&ReportJob> = part
         .iter()
         .filter_map(|job| match &job.work {
@@ -401,11 +415,15 @@ async fn within(shared: &Shared, tx: &mut Tx, part: &[Job]) -> Result<Committed>
             Work::CheckIn(_) => None,
         })
         .collect();
+    let reporters: Vec<Ask> = reports.iter().map(|job| job.ask.clone()).collect();
+    let (mut heads, found) = hot::lock_and_load(tx, &asks, &reporters).await?;
+    let now = shared.store.clock().now();
     let mut out = Aftermath::default();
+    let mut batch = Batch::default();
     let mut report_answers = if reports.is_empty() {
         VecDeque::new()
     } else {
-        VecDeque::from(reports::run(shared, tx, now, &reports, &mut out).await?)
+        VecDeque::from(reports::run(shared, tx, now, &reports, found, &mut batch, &mut out).await?)
     };
     let mut answers = Vec::with_capacity(part.len());
     for job in part {
@@ -414,6 +432,6 @@ async fn within(shared: &Shared, tx: &mut Tx, part: &[Job]) -> Result<Committed>
             Work::CheckIn(check_in) => checkins::run(shared, tx, now, check_in, &mut out).await?,
         });
     }
-    let written = events::append_locked(tx, now, &mut heads, out.events, &shared.consumers).await?;
-    Ok((answers, written, out.revoked))
+    let written = events::append_to(&mut batch, now, &mut heads, out.events, &shared.consumers);
+    Ok(((answers, written, out.revoked), batch))
 }

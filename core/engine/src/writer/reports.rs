@@ -25,8 +25,8 @@ use crate::queue::{
     Choice, Disposition, Heard, Hearing, Known, Open, OpenState, Outcome, Rules, choose, hear,
 };
 use crate::seal::TenantKeys;
-use crate::store::hot::{self, Ask, Channel, Delivery, Found, Leaving, Moved, Named, Past, Want};
-use crate::store::sql::{Tx, args};
+use crate::store::hot::{self, Channel, Delivery, Found, Leaving, Moved, Named, Past, Want};
+use crate::store::sql::{Batch, Tx, args};
 use crate::store::{certificates, push};
 
 /// An `Idle` after this much silence begins a new session.
@@ -60,17 +60,17 @@ struct Writes {
     due: Vec<EnrollmentId>,
 }
 
-/// Runs the reports of a group; the answers stand in the order of the jobs. The events are numbered by the
-/// caller, who holds `heads`.
+/// Runs the reports of a group; the answers stand in the order of the jobs. What every group writes is left in
+/// `batch`, and the events are left to the caller, who holds the numbers.
 pub(super) async fn run(
     shared: &Shared,
     tx: &mut Tx,
     now: Micros,
     jobs: &[&ReportJob],
+    found: Vec<Found>,
+    batch: &mut Batch,
     out: &mut Aftermath,
 ) -> Result<Vec<Answer>> {
-    let asks: Vec<Ask> = jobs.iter().map(|job| job.ask.clone()).collect();
-    let found = hot::load(tx, &asks).await?;
     let mut lines: Vec<Line<'_>> = jobs
         .iter()
         .zip(found)
@@ -89,7 +89,7 @@ pub(super) async fn run(
         line.decide(shared, tx, now, &mut writes).await?;
     }
     let bodies = bodies(shared, tx, now, &mut lines).await?;
-    save(tx, now, &lines, &mut writes, out).await?;
+    save(tx, now, &lines, &mut writes, batch, out).await?;
     out.events.append(&mut writes.events);
     Ok(lines
         .into_iter()
@@ -694,6 +694,7 @@ async fn save(
     now: Micros,
     lines: &[Line<'_>],
     writes: &mut Writes,
+    batch: &mut Batch,
     out: &mut Aftermath,
 ) -> Result<()> {
     for line in lines {
@@ -704,24 +705,29 @@ async fn save(
             });
         }
     }
-    hot::finish(tx, now, std::mem::take(&mut writes.leaving)).await?;
-    hot::move_open(tx, std::mem::take(&mut writes.moved)).await?;
+    hot::finish(batch, now, &writes.leaving);
+    hot::move_open(batch, &writes.moved);
     let channels: Vec<&Channel> = lines
         .iter()
         .filter(|line| line.hearing.is_some())
         .filter_map(|line| line.found.channel.as_ref())
         .collect();
-    hot::save_channels(tx, &channels).await?;
-    if !writes.sessions.is_empty() {
-        hot::save_sessions(tx, &writes.sessions).await?;
-    }
-    ring_later(tx, now, writes).await?;
+    hot::save_channels(batch, &channels);
+    hot::save_sessions(batch, &writes.sessions);
+    ring_later(tx, now, writes, batch).await?;
     first_reports(tx, now, lines, out).await
 }
 
 /// Decides when each channel is rung next. A channel whose queue is empty is not.
-async fn ring_later(tx: &mut Tx, now: Micros, writes: &mut Writes) -> Result<()> {
+async fn ring_later(
+    tx: &mut Tx,
+    now: Micros,
+    writes: &mut Writes,
+    batch: &mut Batch,
+) -> Result<()> {
     if !writes.quiet.is_empty() {
+        // What is left is seen only when what leaves has left.
+        tx.run(std::mem::take(batch)).await?;
         let left = hot::left(tx, now, &writes.quiet).await?;
         for left in &left {
             if left.ready && !left.outstanding {
@@ -743,10 +749,10 @@ async fn ring_later(tx: &mut Tx, now: Micros, writes: &mut Writes) -> Result<()>
             }
         }
     }
-    if !writes.busy.is_empty() {
-        crate::push::postpone_due(tx, now, &writes.busy).await?;
-    }
+    crate::push::postpone_due(batch, now, &writes.busy);
     if !writes.due.is_empty() {
+        // A channel may be busy and due; two parts of a batch must not change one row.
+        tx.run(std::mem::take(batch)).await?;
         push::mark_due(tx, now, &writes.due).await?;
     }
     Ok(())

@@ -146,9 +146,9 @@ impl World {
 
     async fn postponed(&self, enrollment: EnrollmentId) {
         let mut tx = self.store.begin().await.unwrap();
-        super::postpone_due(&mut tx, self.now(), &[enrollment])
-            .await
-            .unwrap();
+        let mut batch = crate::store::sql::Batch::default();
+        super::postpone_due(&mut batch, self.now(), &[enrollment]);
+        tx.run(batch).await.unwrap();
         tx.commit().await.unwrap();
     }
 

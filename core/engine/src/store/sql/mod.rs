@@ -1,15 +1,23 @@
 //! One thin layer over the two SQL drivers, for the hot path.
 //!
 //! Owns: binding values, reading rows, and the one trick that makes many rows one statement: a `WITH` table
-//! that is an `unnest` of arrays on PostgreSQL (one text and one plan for every size) and a `VALUES` list on
-//! SQLite. Never decides anything; holds no statement of its own.
+//! that is an `unnest` of arrays on PostgreSQL (one text and one plan for every size) and, on SQLite, a `VALUES` list
+//! or one run for each row. Never decides anything; holds no statement of its own.
 
-use sqlx::postgres::{PgArguments, PgRow};
-use sqlx::sqlite::{SqliteArguments, SqliteRow};
-use sqlx::{Arguments, AssertSqlSafe, Executor, Postgres, Row as _, SqlSafeStr, Sqlite};
+use sqlx::postgres::PgArguments;
+use sqlx::sqlite::SqliteArguments;
+use sqlx::{Arguments, AssertSqlSafe, Executor, Postgres, SqlSafeStr, Sqlite};
 use uuid::Uuid;
 
+use super::kept::Kept;
+use super::lite::{Done, LiteTx, Step};
 use crate::error::{Error, Result};
+
+mod batch;
+mod row;
+
+pub(crate) use batch::Batch;
+pub(crate) use row::Row;
 
 /// A value to bind.
 #[derive(Clone, Debug)]
@@ -140,23 +148,39 @@ pub(crate) type Rows = Vec<(&'static str, Column)>;
 /// SQLite takes this many values in one statement; larger sets of rows are split.
 const SQLITE_VALUES: usize = 30_000;
 
-/// An open transaction on either engine.
+/// An open transaction on either engine. Dropped before it is committed, it is undone.
 pub(crate) enum Tx {
     Postgres(sqlx::Transaction<'static, Postgres>),
+    /// On the batch writer's own connection.
+    Kept(Kept),
+    /// For reading only.
     Sqlite(sqlx::Transaction<'static, Sqlite>),
+    /// On the one connection that writes.
+    Lite(LiteTx),
 }
 
 impl Tx {
     /// Whether this is PostgreSQL.
     pub(crate) fn is_postgres(&self) -> bool {
-        matches!(self, Self::Postgres(_))
+        matches!(self, Self::Postgres(_) | Self::Kept(_))
+    }
+
+    /// The PostgreSQL connection, or what else it is.
+    fn engine(&mut self) -> Engine<'_> {
+        match self {
+            Self::Postgres(tx) => Engine::Postgres(tx),
+            Self::Kept(tx) => Engine::Postgres(tx),
+            Self::Sqlite(tx) => Engine::Sqlite(tx),
+            Self::Lite(tx) => Engine::Lite(tx),
+        }
     }
 
     /// Runs a query; `?` marks a value.
     pub(crate) async fn query(&mut self, sql: &str, args: Vec<Arg>) -> Result<Vec<Row>> {
-        match self {
-            Self::Postgres(tx) => pg_query(tx, number(sql, 0), pg_args(args)?).await,
-            Self::Sqlite(tx) => sqlite_query(tx, sql.to_owned(), sqlite_args(args)?).await,
+        match self.engine() {
+            Engine::Postgres(tx) => pg_query(tx, number(sql, 0), pg_args(args)?).await,
+            Engine::Sqlite(tx) => sqlite_query(tx, sql.to_owned(), sqlite_args(args)?).await,
+            Engine::Lite(tx) => Ok(lite_rows(tx.run(vec![once(sql, args)]).await?)),
         }
     }
 
@@ -167,15 +191,16 @@ impl Tx {
 
     /// Runs a statement and says how many rows it changed.
     pub(crate) async fn execute(&mut self, sql: &str, args: Vec<Arg>) -> Result<u64> {
-        match self {
-            Self::Postgres(tx) => {
+        match self.engine() {
+            Engine::Postgres(tx) => {
                 let query = sqlx::query_with(AssertSqlSafe(number(sql, 0)), pg_args(args)?);
                 Ok(tx.execute(query).await?.rows_affected())
             }
-            Self::Sqlite(tx) => {
+            Engine::Sqlite(tx) => {
                 let query = sqlx::query_with(AssertSqlSafe(sql.to_owned()), sqlite_args(args)?);
                 Ok(tx.execute(query).await?.rows_affected())
             }
+            Engine::Lite(tx) => Ok(lite_changed(&tx.run(vec![once(sql, args)]).await?)),
         }
     }
 
@@ -187,46 +212,125 @@ impl Tx {
         statement: &str,
         args: Vec<Arg>,
     ) -> Result<Vec<Row>> {
-        match self {
-            Self::Postgres(tx) => {
+        match self.engine() {
+            Engine::Postgres(tx) => {
                 let Some((sql, all)) = pg_over(rows, statement, args)? else {
                     return Ok(Vec::new());
                 };
                 pg_query(tx, sql, all).await
             }
-            Self::Sqlite(tx) => {
+            Engine::Sqlite(tx) => {
                 let mut out = Vec::new();
-                for (sql, all) in sqlite_over(rows, statement, &args)? {
-                    out.extend(sqlite_query(tx, sql, all).await?);
+                for (sql, all) in values(rows, statement, &args) {
+                    out.extend(sqlite_query(tx, sql, sqlite_args(all)?).await?);
                 }
                 Ok(out)
+            }
+            Engine::Lite(tx) => {
+                let steps = values(rows, statement, &args).into_iter();
+                let steps = steps.map(|(sql, all)| once(&sql, all)).collect();
+                Ok(lite_rows(tx.run(steps).await?))
             }
         }
     }
 
-    /// As [`query_over`](Self::query_over), for a statement that changes rows; says how many.
+    /// As [`query_over`](Self::query_over), for a statement that treats each row of `i` by itself: no order, no
+    /// grouping, no limit over all of them. SQLite then needs one plan for every number of rows.
+    pub(crate) async fn query_each(
+        &mut self,
+        rows: Rows,
+        statement: &str,
+        args: Vec<Arg>,
+    ) -> Result<Vec<Row>> {
+        match self {
+            Self::Lite(tx) => Ok(lite_rows(tx.run(vec![each(rows, statement, &args)]).await?)),
+            other => other.query_over(rows, statement, args).await,
+        }
+    }
+
+    /// Two queries of the kind of [`query_each`](Self::query_each), the second on a snapshot that is not older than the
+    /// first one's locks.
+    pub(crate) async fn query_two(
+        &mut self,
+        first: (Rows, &str),
+        second: (Rows, &str),
+    ) -> Result<(Vec<Row>, Vec<Row>)> {
+        if let Self::Lite(tx) = self {
+            let steps = vec![each(first.0, first.1, &[]), each(second.0, second.1, &[])];
+            let mut done = tx.run(steps).await?;
+            let rest = done.split_off(done.len().min(1));
+            return Ok((lite_rows(done), lite_rows(rest)));
+        }
+        let found = self.query_over(first.0, first.1, Vec::new()).await?;
+        Ok((
+            found,
+            self.query_over(second.0, second.1, Vec::new()).await?,
+        ))
+    }
+
+    /// As [`query_each`](Self::query_each), for a statement that changes rows; says how many.
     pub(crate) async fn execute_over(
         &mut self,
         rows: Rows,
         statement: &str,
         args: Vec<Arg>,
     ) -> Result<u64> {
-        match self {
-            Self::Postgres(tx) => {
+        match self.engine() {
+            Engine::Postgres(tx) => {
                 let Some((sql, all)) = pg_over(rows, statement, args)? else {
                     return Ok(0);
                 };
                 let query = sqlx::query_with(AssertSqlSafe(sql), all);
                 Ok(tx.execute(query).await?.rows_affected())
             }
-            Self::Sqlite(tx) => {
+            Engine::Sqlite(tx) => {
                 let mut changed = 0;
-                for (sql, all) in sqlite_over(rows, statement, &args)? {
-                    let query = sqlx::query_with(AssertSqlSafe(sql), all);
+                for (sql, all) in values(rows, statement, &args) {
+                    let query = sqlx::query_with(AssertSqlSafe(sql), sqlite_args(all)?);
                     changed += tx.execute(query).await?.rows_affected();
                 }
                 Ok(changed)
             }
+            Engine::Lite(tx) => {
+                let steps = vec![each(rows, statement, &args)];
+                Ok(lite_changed(&tx.run(steps).await?))
+            }
+        }
+    }
+
+    /// Runs all of a batch.
+    pub(crate) async fn run(&mut self, batch: Batch) -> Result<()> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        match self.engine() {
+            Engine::Lite(tx) => {
+                tx.run(batch.steps()).await?;
+            }
+            Engine::Sqlite(_) => {
+                return Err(Error::internal("writing", "the transaction is for reading"));
+            }
+            Engine::Postgres(tx) => {
+                let (sql, all) = batch.statement()?;
+                tx.execute(sqlx::query_with(AssertSqlSafe(sql), all))
+                    .await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs all of a batch, and makes everything durable.
+    pub(crate) async fn finish(self, batch: Batch) -> Result<()> {
+        match self {
+            Self::Lite(tx) => tx.finish(batch.steps()).await,
+            mut other => match other.run(batch).await {
+                Ok(()) => other.commit().await,
+                Err(error) => {
+                    // The error that matters is the first one.
+                    let _ = other.rollback().await;
+                    Err(error)
+                }
+            },
         }
     }
 
@@ -234,7 +338,9 @@ impl Tx {
     pub(crate) async fn commit(self) -> Result<()> {
         match self {
             Self::Postgres(tx) => tx.commit().await?,
+            Self::Kept(tx) => tx.commit().await?,
             Self::Sqlite(tx) => tx.commit().await?,
+            Self::Lite(tx) => tx.finish(Vec::new()).await?,
         }
         Ok(())
     }
@@ -243,41 +349,52 @@ impl Tx {
     pub(crate) async fn rollback(self) -> Result<()> {
         match self {
             Self::Postgres(tx) => tx.rollback().await?,
+            Self::Kept(tx) => tx.rollback().await?,
             Self::Sqlite(tx) => tx.rollback().await?,
+            Self::Lite(tx) => tx.rollback().await?,
         }
         Ok(())
     }
 }
 
-/// A row of either engine, read by position.
-pub(crate) enum Row {
-    Postgres(PgRow),
-    Sqlite(SqliteRow),
+/// What a transaction runs on.
+enum Engine<'a> {
+    Postgres(&'a mut sqlx::PgConnection),
+    Sqlite(&'a mut sqlx::SqliteConnection),
+    Lite(&'a mut LiteTx),
 }
 
-macro_rules! readers {
-    ($($name:ident -> $type:ty),+ $(,)?) => {$(
-        pub(crate) fn $name(&self, at: usize) -> Result<$type> {
-            match self {
-                Self::Postgres(row) => row.try_get(at),
-                Self::Sqlite(row) => row.try_get(at),
-            }
-            .map_err(|source| Error::internal("reading a row", source))
-        }
-    )+};
+fn lite_rows(done: Vec<Done>) -> Vec<Row> {
+    let rows = done.into_iter().flat_map(|done| done.rows);
+    rows.map(Row::Lite).collect()
 }
 
-impl Row {
-    readers! {
-        int -> i64,
-        opt_int -> Option<i64>,
-        uuid -> Uuid,
-        opt_uuid -> Option<Uuid>,
-        bytes -> Vec<u8>,
-        opt_bytes -> Option<Vec<u8>>,
-        text -> String,
-        opt_text -> Option<String>,
+fn lite_changed(done: &[Done]) -> u64 {
+    done.iter().map(|done| done.changed).sum()
+}
+
+fn once(sql: &str, args: Vec<Arg>) -> Step {
+    Step {
+        sql: sql.to_owned(),
+        runs: vec![args],
     }
+}
+
+/// One statement that is run for each row.
+fn each(mut rows: Rows, statement: &str, args: &[Arg]) -> Step {
+    let marks = vec!["?"; rows.len().max(1)].join(",");
+    let sql = format!(
+        "WITH i ({}) AS (VALUES ({marks})) {statement}",
+        heading(&rows)
+    );
+    let runs = (0..height(&rows))
+        .map(|row| {
+            let mut all: Vec<Arg> = rows.iter_mut().map(|(_, c)| c.take(row)).collect();
+            all.extend_from_slice(args);
+            all
+        })
+        .collect();
+    Step { sql, runs }
 }
 
 async fn pg_query(
@@ -377,45 +494,54 @@ fn heading(rows: &Rows) -> String {
     names.join(", ")
 }
 
+/// The table `i` of these rows, its values numbered from `after + 1`.
+fn pg_table(rows: &Rows, after: usize) -> String {
+    let sources: Vec<String> = rows
+        .iter()
+        .enumerate()
+        .map(|(n, (_, column))| format!("${}::{}[]", after + n + 1, column.pg_type()))
+        .collect();
+    format!(
+        "i ({}) AS (SELECT * FROM unnest({}))",
+        heading(rows),
+        sources.join(", ")
+    )
+}
+
+fn pg_add_columns(out: &mut PgArguments, rows: Rows) -> Result<()> {
+    for (_, column) in rows {
+        match column {
+            Column::Uuid(v) => out.add(v),
+            Column::OptUuid(v) => out.add(v),
+            Column::Bytes(v) => out.add(v),
+            Column::OptBytes(v) => out.add(v),
+            Column::Int(v) => out.add(v),
+            Column::OptInt(v) => out.add(v),
+            Column::Text(v) => out.add(v),
+            Column::OptText(v) => out.add(v),
+        }
+        .map_err(bind_error)?;
+    }
+    Ok(())
+}
+
 fn pg_over(rows: Rows, statement: &str, args: Vec<Arg>) -> Result<Option<(String, PgArguments)>> {
     if height(&rows) == 0 {
         return Ok(None);
     }
-    let width = rows.len();
-    let sources: Vec<String> = rows
-        .iter()
-        .enumerate()
-        .map(|(n, (_, column))| format!("${}::{}[]", n + 1, column.pg_type()))
-        .collect();
     let sql = format!(
-        "WITH i ({}) AS (SELECT * FROM unnest({})) {}",
-        heading(&rows),
-        sources.join(", "),
-        number(statement, width)
+        "WITH {} {}",
+        pg_table(&rows, 0),
+        number(statement, rows.len())
     );
     let mut all = PgArguments::default();
-    for (_, column) in rows {
-        match column {
-            Column::Uuid(v) => all.add(v),
-            Column::OptUuid(v) => all.add(v),
-            Column::Bytes(v) => all.add(v),
-            Column::OptBytes(v) => all.add(v),
-            Column::Int(v) => all.add(v),
-            Column::OptInt(v) => all.add(v),
-            Column::Text(v) => all.add(v),
-            Column::OptText(v) => all.add(v),
-        }
-        .map_err(bind_error)?;
-    }
+    pg_add_columns(&mut all, rows)?;
     pg_add(&mut all, args)?;
     Ok(Some((sql, all)))
 }
 
-fn sqlite_over(
-    mut rows: Rows,
-    statement: &str,
-    args: &[Arg],
-) -> Result<Vec<(String, SqliteArguments)>> {
+/// `statement` over a list of values, in as many parts as SQLite needs.
+fn values(mut rows: Rows, statement: &str, args: &[Arg]) -> Vec<(String, Vec<Arg>)> {
     let height = height(&rows);
     let width = rows.len().max(1);
     let heading = heading(&rows);
@@ -427,17 +553,13 @@ fn sqlite_over(
         let line = format!("({})", vec!["?"; width].join(","));
         let lines = vec![line.as_str(); to - from].join(",");
         let sql = format!("WITH i ({heading}) AS (VALUES {lines}) {statement}");
-        let mut all = SqliteArguments::default();
+        let mut all = Vec::with_capacity((to - from) * width + args.len());
         for row in from..to {
-            let line = rows
-                .iter_mut()
-                .map(|(_, column)| column.take(row))
-                .collect();
-            sqlite_add(&mut all, line)?;
+            all.extend(rows.iter_mut().map(|(_, column)| column.take(row)));
         }
-        sqlite_add(&mut all, args.to_vec())?;
+        all.extend_from_slice(args);
         out.push((sql, all));
         from = to;
     }
-    Ok(out)
+    out
 }

@@ -6,9 +6,11 @@
 
 use std::cell::Cell;
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use pomona_cms::{
     Certificate, CertificationRequest, Policy,
     ber::{self, Limits},
+    header,
     scep::{ScepPolicy, parse_pki_message},
     signed::{verify_attached, verify_detached},
 };
@@ -142,6 +144,22 @@ pub fn csr(input: &[u8]) {
             certificate.path_length(),
             certificate.key_usage(),
         );
+    }
+}
+
+/// What a header carries is bounded; a certificate reads the same from the form that RFC 9440 gives it.
+pub fn header_certificate(input: &[u8]) {
+    let Ok(value) = std::str::from_utf8(input) else {
+        return;
+    };
+    if let Ok(der) = header::client_certificate(value) {
+        accepted();
+        assert!(!der.is_empty() && der.len() <= header::MAX_CERTIFICATE);
+        let sequence = format!(":{}:", STANDARD.encode(&der));
+        assert!(header::client_certificate(&sequence).is_ok_and(|again| again == der));
+    }
+    if let Ok(der) = header::signature(value) {
+        assert!(der.len() <= header::MAX_SIGNATURE_TEXT);
     }
 }
 

@@ -22,6 +22,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("cms_verify", checks::cms_verify),
     ("command", checks::command),
     ("csr", checks::csr),
+    ("header_certificate", checks::header_certificate),
     ("report", checks::report),
     ("scep_message", checks::scep_message),
 ];

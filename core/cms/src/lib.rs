@@ -1,7 +1,7 @@
 //! Signed and encrypted messages and certificates, as pure functions.
 //!
 //! This crate turns bytes from devices into judged values and back: BER normalising, CMS `SignedData` and `EnvelopedData`,
-//! X.509 certificates and requests, and the SCEP message codec. It never does I/O, never reads a clock and keeps no state:
+//! X.509 certificates and requests, the SCEP message codec, and the text forms that headers carry. It never does I/O, never reads a clock and keeps no state:
 //! times, nonces and serial numbers are parameters.
 //!
 //! Structures are read by a small bounded reader instead of a general decoder, for three reasons: the original bytes of signed
@@ -16,6 +16,7 @@ pub mod ber;
 mod civil;
 mod der_io;
 pub mod enveloped;
+pub mod header;
 pub mod key;
 pub mod oid;
 pub mod scep;

@@ -12,9 +12,8 @@ use std::net::IpAddr;
 
 use aws_lc_rs::digest;
 use axum::http::{Extensions, HeaderMap, HeaderName};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use pomona_cms::header::{self, HeaderError};
 use pomona_cms::{Blame, Policy, signed};
 
 use super::{PeerAddress, TlsPeer};
@@ -32,11 +31,6 @@ pub enum IdentitySource {
         trusted: Vec<IpAddr>,
     },
 }
-
-/// Bytes of an `Mdm-Signature` header, at most.
-const MAX_SIGNATURE: usize = 64 << 10;
-/// Bytes of a certificate, at most.
-const MAX_CERTIFICATE: usize = 16 << 10;
 
 const CLIENT_CERT: HeaderName = HeaderName::from_static("client-cert");
 const MDM_SIGNATURE: HeaderName = HeaderName::from_static("mdm-signature");
@@ -120,72 +114,23 @@ fn signature(headers: &HeaderMap) -> Result<Option<Vec<u8>>, Unidentified> {
     let Some(value) = once(headers, &MDM_SIGNATURE)? else {
         return Ok(None);
     };
-    if value.len() > MAX_SIGNATURE {
-        return Err(Unidentified::TooLong);
+    header::signature(value).map(Some).map_err(unreadable)
+}
+
+fn unreadable(error: HeaderError) -> Unidentified {
+    match error {
+        HeaderError::TooLong => Unidentified::TooLong,
+        HeaderError::Malformed => Unidentified::Malformed,
     }
-    // Devices wrap the base64 at times.
-    let compact: Vec<u8> = value
-        .bytes()
-        .filter(|byte| !byte.is_ascii_whitespace())
-        .collect();
-    STANDARD
-        .decode(compact)
-        .map(Some)
-        .map_err(|_| Unidentified::Malformed)
 }
 
 fn proxied(headers: &HeaderMap) -> Result<Option<Vec<u8>>, Unidentified> {
     let Some(value) = once(headers, &CLIENT_CERT)? else {
         return Ok(None);
     };
-    let der = if let Some(inner) = value
-        .strip_prefix(':')
-        .and_then(|rest| rest.strip_suffix(':'))
-    {
-        STANDARD
-            .decode(inner)
-            .map_err(|_| Unidentified::Malformed)?
-    } else {
-        escaped_pem(value)?
-    };
-    if der.is_empty() || der.len() > MAX_CERTIFICATE {
-        return Err(Unidentified::Malformed);
-    }
-    Ok(Some(der))
-}
-
-/// `-----BEGIN%20CERTIFICATE-----…`, as many proxies write it.
-fn escaped_pem(value: &str) -> Result<Vec<u8>, Unidentified> {
-    let text = unescape(value).ok_or(Unidentified::Malformed)?;
-    let body = text
-        .trim()
-        .strip_prefix("-----BEGIN CERTIFICATE-----")
-        .and_then(|rest| rest.split_once("-----END CERTIFICATE-----"))
-        .filter(|(_, tail)| tail.trim().is_empty())
-        .map(|(body, _)| body)
-        .ok_or(Unidentified::Malformed)?;
-    let compact: Vec<u8> = body
-        .bytes()
-        .filter(|byte| !byte.is_ascii_whitespace())
-        .collect();
-    STANDARD
-        .decode(compact)
-        .map_err(|_| Unidentified::Malformed)
-}
-
-fn unescape(value: &str) -> Option<String> {
-    let mut out = Vec::with_capacity(value.len());
-    let mut bytes = value.bytes();
-    while let Some(byte) = bytes.next() {
-        if byte == b'%' {
-            let high = char::from(bytes.next()?).to_digit(16)?;
-            let low = char::from(bytes.next()?).to_digit(16)?;
-            out.push(u8::try_from(high * 16 + low).ok()?);
-        } else {
-            out.push(byte);
-        }
-    }
-    String::from_utf8(out).ok()
+    header::client_certificate(value)
+        .map(Some)
+        .map_err(unreadable)
 }
 
 /// A header that may stand once.

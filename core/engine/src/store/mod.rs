@@ -259,7 +259,8 @@ impl Store {
 const WRITER_PRAGMAS: &[(&str, &str)] = &[
     ("journal_mode", "WAL"),
     ("synchronous", "FULL"),
-    ("cache_size", "-65536"),
+    // KiB. A larger one costs at each commit: SQLite walks through all of it after a page was split.
+    ("cache_size", "-16384"),
     ("temp_store", "MEMORY"),
     ("wal_autocheckpoint", "16000"),
 ];

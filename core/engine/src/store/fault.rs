@@ -2,11 +2,11 @@
 //!
 //! Owns: the reading of both drivers' error codes, so that nobody else has to know a driver.
 
-use crate::error::Error;
+use crate::error::{Error, Source};
 
 impl From<sqlx::Error> for Error {
     fn from(source: sqlx::Error) -> Self {
-        Self::storage(source)
+        unavailable(source)
     }
 }
 
@@ -18,7 +18,19 @@ impl From<sea_orm::DbErr> for Error {
 
 impl From<rusqlite::Error> for Error {
     fn from(source: rusqlite::Error) -> Self {
-        Self::storage(source)
+        unavailable(source)
+    }
+}
+
+/// The database did not answer; or it has no room, which an administrator can change.
+fn unavailable(source: impl Into<Source>) -> Error {
+    let error = Error::storage(source);
+    match (code(&error).as_deref(), error) {
+        (Some("53100" | "13"), Error::Unavailable { source, .. }) => Error::Unavailable {
+            message: "the disk of the database is full",
+            source,
+        },
+        (_, error) => error,
     }
 }
 

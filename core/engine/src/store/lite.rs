@@ -145,8 +145,7 @@ impl LiteTx {
             .map_err(|_| Error::storage(sqlx::Error::WorkerCrashed))?;
         let mut done = answer
             .await
-            .map_err(|_| Error::storage(sqlx::Error::WorkerCrashed))?
-            .map_err(Error::storage)?;
+            .map_err(|_| Error::storage(sqlx::Error::WorkerCrashed))??;
         if first {
             done.remove(0);
         }

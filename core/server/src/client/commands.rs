@@ -1,6 +1,6 @@
 //! `pomona command`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -100,6 +100,10 @@ pub(crate) struct Send {
     /// A whole command as a property list with its CommandUUID; it is sent byte for byte.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["request_type", "parameter", "parameters"])]
     raw: Option<PathBuf>,
+    /// What each device fills into the blanks of the command ({{input:NAME}}): a file with a JSON object
+    /// {"DEVICE or channel id": {"NAME": "text"}}.
+    #[arg(long, value_name = "FILE", conflicts_with = "user")]
+    inputs: Option<PathBuf>,
     /// A device, by id, UDID or serial number; repeat it for several.
     #[arg(long, short, value_name = "DEVICE")]
     device: Vec<String>,
@@ -260,7 +264,10 @@ async fn send(verb: Send, api: &Api, out: &Output) -> anyhow::Result<()> {
         .iter()
         .map(|key| ("idempotency-key", key.as_str()))
         .collect();
-    let body = request(&verb)?;
+    let mut body = request(&verb)?;
+    if let Some(file) = &verb.inputs {
+        body["inputs"] = Value::Object(inputs(file, api).await?);
+    }
     let queued = api.call(Method::POST, &path, Some(&body), &headers).await?;
     let Some(seconds) = verb.wait else {
         return queued_view(&queued, out);
@@ -305,6 +312,39 @@ fn request(verb: &Send) -> anyhow::Result<Value> {
         None => parameters(&verb.parameter)?,
     });
     Ok(body)
+}
+
+/// The inputs by channel: a device's own channel stands for its name.
+async fn inputs(file: &Path, api: &Api) -> anyhow::Result<Map<String, Value>> {
+    let text =
+        std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let named: Map<String, Value> = serde_json::from_str(&text)
+        .with_context(|| format!("{} is no JSON object", file.display()))?;
+    let mut by_channel = Map::new();
+    for (name, values) in named {
+        let path = api
+            .in_tenant(&format!("devices/{}", segment(&name)))
+            .await?;
+        let channel = match api.get(&path).await {
+            Ok(device) => own_channel(&device)
+                .with_context(|| format!("{name} has no enabled channel"))?
+                .to_owned(),
+            // No device has this name; it may be a channel's id, which the server judges.
+            Err(_) if uuid::Uuid::parse_str(&name).is_ok() => name,
+            Err(error) => return Err(error.context(format!("inputs for {name}"))),
+        };
+        by_channel.insert(channel, values);
+    }
+    Ok(by_channel)
+}
+
+/// The device channel that is enabled.
+fn own_channel(device: &Value) -> Option<&str> {
+    device["enrollments"]
+        .as_array()?
+        .iter()
+        .find(|e| e["channel"] == "device" && e["state"] == "enabled")?["id"]
+        .as_str()
 }
 
 fn parameters(given: &[String]) -> anyhow::Result<Map<String, Value>> {

@@ -160,7 +160,7 @@ settings! {
     /// How the log is written: `human` or `json`.
     log_format: LogFormat = "log.format", "human";
     /// What is logged: `info`, `debug`, `warn`, or a list such as `info,pomona_engine=debug`.
-    log_filter: Filter = "log.filter", "info,sea_orm_migration=warn,sqlx=warn";
+    log_filter: Filter = "log.filter", "info,sea_orm_migration=warn,sqlx=error";
 }
 
 /// `docs/settings.md`.

@@ -44,6 +44,8 @@ pub(crate) mod push;
 pub(crate) mod queue;
 pub(crate) mod snapshot;
 pub(crate) mod sql;
+#[cfg(test)]
+mod tests;
 
 use kept::Keeper;
 use lite::Lite;

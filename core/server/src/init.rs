@@ -10,10 +10,9 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use pomona_engine::admin::{
-    Principal, Scopes, create_first_token, create_principal, create_tenant,
+    Principal, Scopes, create_first_token, create_principal, create_tenant_with_authority,
 };
 use pomona_engine::clock::{Random, SystemClock, SystemEntropy};
-use pomona_engine::identity::create_authority;
 use pomona_engine::{Actor, Keyring, RootKey, Store, StoreOptions};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
@@ -92,8 +91,8 @@ pub(crate) async fn init(init: Init) -> anyhow::Result<()> {
     let (operator, token) = first_operator(&store, &init.operator).await?;
     files::write_secret(&init.dir.join(files::OPERATOR_TOKEN), &format!("{token}\n"))?;
     let actor = Actor::person(operator.id);
-    let tenant = create_tenant(&store, actor, &init.first_tenant, &init.organization).await?;
-    create_authority(&store, tenant.id, &init.organization).await?;
+    let tenant =
+        create_tenant_with_authority(&store, actor, &init.first_tenant, &init.organization).await?;
     store.close().await;
 
     println!("The server in {} is set up.", init.dir.display());

@@ -40,7 +40,7 @@ pub use principals::{Principal, Token, create_first_token, create_principal};
 pub use ring::Rung;
 pub use scope::{Scope, Scopes};
 pub use targets::{Skipped, Targets};
-pub use tenants::{Tenant, create_tenant, find_tenant};
+pub use tenants::{Tenant, create_tenant, create_tenant_with_authority, find_tenant};
 pub use token::{LONGEST_LIFE, TokenSecret, WantedToken};
 
 use crate::error::Result;

@@ -1,6 +1,6 @@
 //! Tenants: making and finding them.
 //!
-//! Owns: what a tenant is to an administrator. Its certificate authority is made by `identity`.
+//! Owns: what a tenant is to an administrator. Its certificate authority is made by `identity` and stored with it.
 
 use serde::Serialize;
 
@@ -9,6 +9,7 @@ use super::page::{Page, PageRequest, Position};
 use super::text;
 use crate::actor::Actor;
 use crate::error::{Error, Result};
+use crate::identity::make_authority;
 use crate::ids::TenantId;
 use crate::store::Store;
 use crate::store::entity::tenant;
@@ -37,17 +38,49 @@ impl From<tenant::Model> for Tenant {
     }
 }
 
-/// Makes a tenant with its data key, without an authority yet.
+/// Makes a tenant with its data key, without an authority yet: no device can enroll before
+/// [`create_authority`](crate::identity::create_authority).
 ///
 /// # Errors
 /// [`Error::Invalid`] for a bad slug or name, [`Error::Conflict`] when the slug is taken.
 pub async fn create_tenant(store: &Store, actor: Actor, slug: &str, name: &str) -> Result<Tenant> {
+    create(store, actor, slug, name, false).await
+}
+
+/// Makes a tenant with its data key and its certificate authority, in one transaction.
+///
+/// # Errors
+/// As [`create_tenant`], and [`Error::Invalid`] for a name that no certificate can hold.
+pub async fn create_tenant_with_authority(
+    store: &Store,
+    actor: Actor,
+    slug: &str,
+    name: &str,
+) -> Result<Tenant> {
+    create(store, actor, slug, name, true).await
+}
+
+async fn create(
+    store: &Store,
+    actor: Actor,
+    slug: &str,
+    name: &str,
+    with_authority: bool,
+) -> Result<Tenant> {
     let slug = text::slug(slug)?;
     let name = text::name("the name", name)?;
     let now = store.clock().now();
     let id = TenantId(store.random().uuid(now));
+    let data_key = store.keyring().create(store.random().as_ref(), id)?;
+    let authorities = match with_authority {
+        true => {
+            let keys = store.keyring().unwrap(id, &data_key)?;
+            make_authority(store, keys, id, &name).await?.to_vec()
+        }
+        false => Vec::new(),
+    };
     store
-        .insert_tenant(actor, id, &slug, &name, &serde_json::json!({}))
+        .insert_tenant(actor, id, &slug, &name, data_key, &authorities)
         .await?;
     Ok(Tenant {
         id,

@@ -98,17 +98,8 @@ pub(super) struct Issued {
 /// [`Error::NotFound`] for a tenant that does not exist, [`Error::Conflict`] when it has an authority already,
 /// [`Error::Invalid`] for a name that no certificate can hold.
 pub async fn create_authority(store: &Store, tenant: TenantId, organization: &str) -> Result<()> {
-    let now = store.clock().now();
     let keys = store.keys(tenant).await?;
-    // X.520 gives an organization 64 characters.
-    let organization: String = organization.trim().chars().take(64).collect();
-    let random = store.random().clone();
-    let made = tokio::task::spawn_blocking(move || {
-        make(&keys, random.as_ref(), tenant, &organization, now)
-    })
-    .await
-    .map_err(|error| Error::internal("making an authority", error))??;
-
+    let made = make_authority(store, keys, tenant, organization).await?;
     let mut tx = store.begin().await?;
     if !rows::lock_tenant(&mut tx, tenant).await? {
         return Err(Error::NotFound("the tenant"));
@@ -122,6 +113,25 @@ pub async fn create_authority(store: &Store, tenant: TenantId, organization: &st
         rows::insert_ca(&mut tx, ca).await?;
     }
     tx.commit().await
+}
+
+/// The two rows of an authority, not stored yet.
+///
+/// # Errors
+/// [`Error::Invalid`] for a name that no certificate can hold.
+pub(crate) async fn make_authority(
+    store: &Store,
+    keys: Arc<TenantKeys>,
+    tenant: TenantId,
+    organization: &str,
+) -> Result<[CaRow; 2]> {
+    let now = store.clock().now();
+    // X.520 gives an organization 64 characters.
+    let organization: String = organization.trim().chars().take(64).collect();
+    let random = store.random().clone();
+    tokio::task::spawn_blocking(move || make(&keys, random.as_ref(), tenant, &organization, now))
+        .await
+        .map_err(|error| Error::internal("making an authority", error))?
 }
 
 /// The authorities of a tenant, the oldest first, retired ones too.

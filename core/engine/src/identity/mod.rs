@@ -28,6 +28,7 @@ mod scep;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use authority::make_authority;
 pub use authority::{Authority, AuthorityKind, create_authority, list_authorities};
 pub use foreign::{
     ExternalPolicy, ForeignIdentity, PermittedDevices, add_external, foreign, retire_external,

@@ -6,6 +6,7 @@ use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use uuid::Uuid;
 
 use super::entity::{api_token, principal, tenant};
+use super::identity::{self, CaRow};
 use super::sql::{Arg, args};
 use super::{Store, admin_audit};
 use crate::actor::Actor;
@@ -48,10 +49,10 @@ impl Store {
         id: TenantId,
         slug: &str,
         name: &str,
-        settings: &serde_json::Value,
+        data_key: Vec<u8>,
+        authorities: &[CaRow],
     ) -> Result<()> {
         let now = self.clock().now();
-        let data_key = self.keyring().create(self.random().as_ref(), id)?;
         let mut tx = self.begin().await?;
         let taken = tx
             .query_one("SELECT id FROM tenant WHERE slug = ?", args![slug])
@@ -63,9 +64,12 @@ impl Store {
         }
         tx.execute(
             "INSERT INTO tenant (id, slug, name, created_at, data_key, settings) VALUES (?, ?, ?, ?, ?, ?)",
-            args![id, slug, name, now, data_key, settings.to_string()],
+            args![id, slug, name, now, data_key, "{}"],
         )
         .await?;
+        for ca in authorities {
+            identity::insert_ca(&mut tx, ca).await?;
+        }
         for chain in [None, Some(id)] {
             let entry = AuditEntry {
                 tenant: chain,

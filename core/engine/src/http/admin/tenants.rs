@@ -10,8 +10,7 @@ use super::AdminState;
 use super::extract::{Anywhere, Asked, InTenant, Paging};
 use super::json::JsonBody;
 use super::reply::{List, Reply, list as page};
-use crate::admin::{Tenant, create_tenant, find_tenant, tenants};
-use crate::identity::create_authority;
+use crate::admin::{Tenant, create_tenant_with_authority, find_tenant, tenants};
 
 /// A tenant to make.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
@@ -44,8 +43,8 @@ pub(crate) async fn create(
     Anywhere(caller): Anywhere,
     JsonBody(new): JsonBody<NewTenant>,
 ) -> Result<(StatusCode, Json<Tenant>), Problem> {
-    let tenant = create_tenant(state.store(), caller.actor(), &new.slug, &new.name).await?;
-    create_authority(state.store(), tenant.id, &tenant.name).await?;
+    let actor = caller.actor();
+    let tenant = create_tenant_with_authority(state.store(), actor, &new.slug, &new.name).await?;
     Ok((StatusCode::CREATED, Json(tenant)))
 }
 

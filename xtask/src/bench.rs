@@ -4,6 +4,7 @@
 //! report carries the flush latency of the disk it was taken on, since a figure of a store means nothing without.
 
 mod flush;
+mod machine;
 mod queue;
 
 use std::{fs, path::PathBuf};

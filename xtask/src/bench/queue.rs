@@ -17,7 +17,7 @@ use pomona_tests::{BackEnd, Lab, PostgresServer, ProcessorTime, TestDatabase};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::{Figure, Surroundings};
+use super::{Figure, Surroundings, machine};
 use crate::build;
 
 /// Enrolled devices.
@@ -156,6 +156,8 @@ struct Run {
     load: Duration,
     /// What everything else on the machine took.
     others: Duration,
+    /// How fast the machine was right before.
+    machine: machine::State,
 }
 
 impl Bench {
@@ -169,7 +171,14 @@ impl Bench {
         self.lab.start().await?;
         let mut runs = Vec::new();
         for _ in 0..RUNS {
-            runs.push(self.run(case).await?);
+            let run = self.run(case).await?;
+            #[expect(clippy::cast_precision_loss, reason = "a count of thousands")]
+            let speed = run.report.round_trips as f64 / run.report.seconds;
+            println!(
+                "  {speed:.0} round trips a second, p99 {:.1} ms",
+                run.report.p99_ms
+            );
+            runs.push(run);
         }
         runs.sort_by(|left, right| left.report.seconds.total_cmp(&right.report.seconds));
         let middle = runs.swap_remove(RUNS / 2);
@@ -192,6 +201,7 @@ impl Bench {
         options.mode = case.mode;
         options.connections = CONNECTIONS;
         options.trust_pem = self.lab.folder().authority_pem()?;
+        let machine = machine::state();
         let before = self.times();
         let report = load::run(options, CancellationToken::new())
             .await
@@ -206,7 +216,7 @@ impl Bench {
             report.round_trips,
             report.errors
         );
-        let [server, database, load, machine] = [0, 1, 2, 3].map(|party: usize| {
+        let [server, database, load, whole] = [0, 1, 2, 3].map(|party: usize| {
             let of = |times: &[ProcessorTime; 4]| times.get(party).copied().unwrap_or_default();
             of(&after).since(of(&before)).total()
         });
@@ -215,7 +225,8 @@ impl Bench {
             server,
             database,
             load,
-            others: machine.saturating_sub(server + database + load),
+            others: whole.saturating_sub(server + database + load),
+            machine,
         })
     }
 
@@ -256,12 +267,15 @@ impl Bench {
         #[expect(clippy::cast_precision_loss, reason = "a count of thousands")]
         let trips = run.report.round_trips as f64;
         let cost = |time: Duration| time.as_secs_f64() * 1e6 / trips;
+        let state = run.machine;
         let mut figures = vec![
             figure("round trips", trips / run.report.seconds, "1/s"),
             figure("p50", run.report.p50_ms, "ms"),
             figure("p99", run.report.p99_ms, "ms"),
             figure("processor, server", cost(run.server), "µs/trip"),
             figure("processor, load", cost(run.load), "µs/trip"),
+            figure("machine, arithmetic of one processor", state.steps, "M/s"),
+            figure("machine, word to a thread and back", state.hand_over, "µs"),
             // Far above zero, the times above are those of a busy machine.
             figure(
                 "processors busy with others",

@@ -272,3 +272,21 @@ fn after_the_end_nothing_is_taken_and_the_reason_is_the_database() {
         }
     });
 }
+
+#[test]
+fn a_full_disk_is_told_apart_from_a_database_that_is_away() {
+    let failure = |code| rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None);
+    let table = [
+        // SQLite's code, the message for the caller, out of reach, worth another try
+        (13, "the disk of the database is full", true, false),
+        (10, "the database did not answer", true, false),
+        (5, "the database did not answer", false, true),
+        (1_555, "the database did not answer", false, false),
+    ];
+    for (code, message, away, again) in table {
+        let error = crate::Error::from(failure(code));
+        assert_eq!(error.to_string(), message, "{code}");
+        assert_eq!(fault::out_of_reach(&error), away, "{code}");
+        assert_eq!(fault::lost_a_race(&error), again, "{code}");
+    }
+}

@@ -445,4 +445,16 @@ mod tests {
         assert_eq!(Value::Object(parameters(&given).unwrap()), expected);
         assert!(parameters(&["A".to_owned()]).is_err());
     }
+
+    #[test]
+    fn a_device_stands_for_its_own_enabled_channel() {
+        let device = json!({ "enrollments": [
+            { "id": "old", "channel": "device", "state": "ended" },
+            { "id": "user", "channel": "mac_user", "state": "enabled" },
+            { "id": "own", "channel": "device", "state": "enabled" },
+        ]});
+        assert_eq!(own_channel(&device), Some("own"));
+        assert_eq!(own_channel(&json!({ "enrollments": [] })), None);
+        assert_eq!(own_channel(&json!({})), None);
+    }
 }

@@ -58,6 +58,7 @@ impl MigrationTrait for Migration {
             "command_id {uuid} NOT NULL,
              enrollment_id {uuid} NOT NULL,
              seq {int} NOT NULL,
+             tenant_id {uuid} NOT NULL,
              PRIMARY KEY (command_id, enrollment_id)",
         )
         .await?;

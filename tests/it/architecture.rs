@@ -42,6 +42,10 @@ const ONLY_UNDER: &[OnlyUnder] = &[
         folders: &["core/engine/src/store", "migrations"],
     },
     OnlyUnder {
+        name: "rusqlite",
+        folders: &["core/engine/src/store"],
+    },
+    OnlyUnder {
         name: "sqlx",
         folders: &["core/engine/src/store", "migrations"],
     },

@@ -1,7 +1,8 @@
 //! Signed and encrypted messages and certificates, as pure functions.
 //!
 //! This crate turns bytes from devices into judged values and back: BER normalising, CMS `SignedData` and `EnvelopedData`,
-//! X.509 certificates and requests, the SCEP message codec, and the text forms that headers carry. It never does I/O, never reads a clock and keeps no state:
+//! X.509 certificates and requests, the SCEP message codec, and the text forms that headers carry.
+//! It never does I/O, never reads a clock and keeps no state:
 //! times, nonces and serial numbers are parameters.
 //!
 //! Structures are read by a small bounded reader instead of a general decoder, for three reasons: the original bytes of signed

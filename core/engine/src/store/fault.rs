@@ -1,6 +1,6 @@
 //! What a database's error means.
 //!
-//! Owns: the reading of both drivers' error codes, so that nobody else has to know a driver.
+//! Owns: the reading of each driver's error codes, so that nobody else has to know a driver.
 
 use crate::error::{Error, Source};
 
@@ -58,12 +58,23 @@ pub(crate) fn out_of_reach(error: &Error) -> bool {
     no_answer
         || matches!(
             code(error).as_deref(),
-            // PostgreSQL: disk full, shutting down, crash, cannot connect now, read only.
-            Some("53100" | "57P01" | "57P02" | "57P03" | "25006")
+            // PostgreSQL: disk full, too many connections, shutting down, crash, cannot connect now, read only.
+            Some("53100" | "53300" | "57P01" | "57P02" | "57P03" | "25006")
                 // SQLite: full, read only, cannot open, I/O error, and the I/O errors of reading, writing, flushing,
                 // shared memory.
                 | Some("13" | "8" | "14" | "10" | "266" | "778" | "1034" | "1290" | "1546" | "4874" | "522")
         )
+}
+
+/// Whether a connection is refused in a way that passes: the database is starting, or has no place at the moment.
+pub(crate) fn passes(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(error) => error.kind() == std::io::ErrorKind::ConnectionRefused,
+        sqlx::Error::Database(error) => {
+            matches!(error.code().as_deref(), Some("53300" | "57P03"))
+        }
+        _ => false,
+    }
 }
 
 fn cause<E: std::error::Error + 'static>(error: &Error) -> Option<&E> {

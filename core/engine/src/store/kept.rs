@@ -12,7 +12,12 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, Executor, PgConnection};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
+use super::fault;
 use crate::error::{Error, Result};
+
+/// Between tries to connect to a database that is starting.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// The way to the connection.
 #[derive(Clone)]
@@ -25,13 +30,17 @@ pub(crate) struct Keeper {
 
 impl Keeper {
     /// Connects.
-    pub(crate) async fn open(options: PgConnectOptions, settings: &'static str) -> Result<Self> {
+    pub(crate) async fn open(
+        options: PgConnectOptions,
+        settings: &'static str,
+        patience: Duration,
+    ) -> Result<Self> {
         let keeper = Self {
             slot: Arc::default(),
             options: Arc::new(options),
             settings,
         };
-        *keeper.slot.lock().await = Some(keeper.connect().await?);
+        *keeper.slot.lock().await = Some(keeper.connect_in(patience).await?);
         Ok(keeper)
     }
 
@@ -41,25 +50,43 @@ impl Keeper {
         Ok(connection)
     }
 
+    /// Connects to a database that may just be starting, for at most `patience`.
+    async fn connect_in(&self, patience: Duration) -> Result<PgConnection, sqlx::Error> {
+        let tries = async {
+            let mut pause = FIRST_PAUSE;
+            loop {
+                match self.connect().await {
+                    Err(error) if fault::passes(&error) => {
+                        tokio::time::sleep(pause).await;
+                        pause = (pause * 2).min(LONGEST_PAUSE);
+                    }
+                    other => return other,
+                }
+            }
+        };
+        match tokio::time::timeout(patience, tries).await {
+            Ok(connected) => connected,
+            // What keeps it away says more than that time is up.
+            Err(_) => self.connect().await,
+        }
+    }
+
     /// Waits for the turn and begins a transaction, over a new connection when the old one is gone.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when this takes longer than `patience`, or the database does not answer.
+    /// [`Error::Unavailable`] when turn or connection take longer than `patience` each, or the database does not answer.
     pub(crate) async fn begin(&self, patience: Duration) -> Result<Kept> {
-        tokio::time::timeout(patience, self.begin_now())
+        let turn = tokio::time::timeout(patience, Arc::clone(&self.slot).lock_owned());
+        let mut slot = turn
             .await
-            .map_err(|_| Error::storage(sqlx::Error::PoolTimedOut))?
-    }
-
-    async fn begin_now(&self) -> Result<Kept> {
-        let mut slot = Arc::clone(&self.slot).lock_owned().await;
+            .map_err(|_| Error::storage(sqlx::Error::PoolTimedOut))?;
         if let Some(mut connection) = slot.take() {
             // It may have been closed by the other side since it was last used; a new one will tell.
             if connection.execute("BEGIN").await.is_ok() {
                 return Ok(Kept { connection, slot });
             }
         }
-        let mut connection = self.connect().await?;
+        let mut connection = self.connect_in(patience).await?;
         connection.execute("BEGIN").await?;
         Ok(Kept { connection, slot })
     }

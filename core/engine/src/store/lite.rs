@@ -107,6 +107,7 @@ impl Lite {
         Ok(LiteTx {
             orders: self.orders.clone(),
             begun: false,
+            failed: false,
             open: true,
             _turn: turn,
         })
@@ -126,6 +127,8 @@ impl Lite {
 pub(crate) struct LiteTx {
     orders: mpsc::Sender<Order>,
     begun: bool,
+    /// A step failed, or its answer was not waited for: nothing but undoing is left.
+    failed: bool,
     open: bool,
     _turn: OwnedMutexGuard<()>,
 }
@@ -139,6 +142,10 @@ impl LiteTx {
             steps.insert(0, Step::plain("BEGIN IMMEDIATE"));
             self.begun = true;
         }
+        if std::mem::replace(&mut self.failed, true) {
+            // SQLite may have ended the transaction by itself; what followed would stand alone.
+            return Err(Error::storage("an earlier step of the transaction failed"));
+        }
         let (reply, answer) = oneshot::channel();
         self.orders
             .send(Order::Run(steps, reply))
@@ -146,6 +153,7 @@ impl LiteTx {
         let mut done = answer
             .await
             .map_err(|_| Error::storage(sqlx::Error::WorkerCrashed))??;
+        self.failed = false;
         if first {
             done.remove(0);
         }
@@ -164,10 +172,11 @@ impl LiteTx {
 
     /// Undoes everything.
     pub(crate) async fn rollback(mut self) -> Result<()> {
-        if self.begun {
+        // After a failure there may be nothing left to undo; the order that stands in line when this is dropped looks.
+        if self.begun && !self.failed {
             self.run(vec![Step::plain("ROLLBACK")]).await?;
+            self.open = false;
         }
-        self.open = false;
         Ok(())
     }
 }

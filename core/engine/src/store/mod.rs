@@ -264,7 +264,6 @@ const WRITER_PRAGMAS: &[(&str, &str)] = &[
     // KiB. A larger one costs at each commit: SQLite walks through all of it after a page was split.
     ("cache_size", "-16384"),
     ("temp_store", "MEMORY"),
-    ("wal_autocheckpoint", "16000"),
 ];
 
 /// How the writing connection of PostgreSQL is set up. The planner sees arrays of unknown length and small tables; left
@@ -302,7 +301,7 @@ async fn postgres(url: &str, connections: u32) -> Result<Pools> {
         .map_err(|source| Error::Invalid(format!("the database URL cannot be read: {source}")))?
         .application_name("pomona")
         .statement_cache_capacity(500);
-    let writer = Keeper::open(options.clone(), WRITER_SETTINGS).await?;
+    let writer = Keeper::open(options.clone(), WRITER_SETTINGS, PATIENCE).await?;
     let general = PgPoolOptions::new()
         .acquire_timeout(PATIENCE)
         .max_connections(connections.max(1))

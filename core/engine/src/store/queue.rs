@@ -205,8 +205,8 @@ pub(crate) async fn insert_deliveries(
     ];
     tx.execute_over(
         targets,
-        "INSERT INTO command_target (command_id, enrollment_id, seq) SELECT ?, enrollment_id, seq FROM i",
-        args![command.id],
+        "INSERT INTO command_target (command_id, enrollment_id, seq, tenant_id) SELECT ?, enrollment_id, seq, ? FROM i",
+        args![command.id, command.tenant],
     )
     .await?;
     Ok(())

@@ -398,8 +398,13 @@ async fn once(shared: &Shared, part: &[Job]) -> Result<Committed> {
             Ok(done)
         }
         Err(error) => {
-            // The error that matters is the first one.
-            let _ = tx.rollback().await;
+            if fault::out_of_reach(&error) {
+                // The connection may be what is wrong: it is closed, and the next group gets a new one.
+                drop(tx);
+            } else {
+                // The error that matters is the first one.
+                let _ = tx.rollback().await;
+            }
             Err(error)
         }
     }

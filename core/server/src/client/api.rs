@@ -99,6 +99,15 @@ impl Api {
         self.call(Method::POST, path, Some(body), &[]).await
     }
 
+    /// As [`get`](Self::get), and nothing where there is no such thing.
+    pub(crate) async fn find(&self, path: &str) -> anyhow::Result<Option<Value>> {
+        let response = self.send(Method::GET, path, None, &[]).await?;
+        if response.status() == StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        read(response).await.map(Some)
+    }
+
     /// Sends a request with further headers and reads the answer.
     pub(crate) async fn call(
         &self,
@@ -107,21 +116,7 @@ impl Api {
         body: Option<&Value>,
         headers: &[(&str, &str)],
     ) -> anyhow::Result<Value> {
-        let response = self.send(method, path, body, headers).await?;
-        let status = response.status();
-        let bytes = Limited::new(response.into_body(), LARGEST)
-            .collect()
-            .await
-            .map_err(|error| anyhow!("the answer broke off: {error}"))?
-            .to_bytes();
-        let value: Value = match bytes.is_empty() {
-            true => Value::Null,
-            false => serde_json::from_slice(&bytes).unwrap_or(Value::Null),
-        };
-        if status.is_success() {
-            return Ok(value);
-        }
-        Err(refusal(status, &value))
+        read(self.send(method, path, body, headers).await?).await
     }
 
     /// Opens a stream.
@@ -180,6 +175,24 @@ impl Api {
             }
         }
     }
+}
+
+/// The answer, or what the server objects to.
+async fn read(response: http::Response<Incoming>) -> anyhow::Result<Value> {
+    let status = response.status();
+    let bytes = Limited::new(response.into_body(), LARGEST)
+        .collect()
+        .await
+        .map_err(|error| anyhow!("the answer broke off: {error}"))?
+        .to_bytes();
+    let value: Value = match bytes.is_empty() {
+        true => Value::Null,
+        false => serde_json::from_slice(&bytes).unwrap_or(Value::Null),
+    };
+    if status.is_success() {
+        return Ok(value);
+    }
+    Err(refusal(status, &value))
 }
 
 /// What the server refused, in its words.

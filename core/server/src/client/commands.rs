@@ -325,15 +325,17 @@ async fn inputs(file: &Path, api: &Api) -> anyhow::Result<Map<String, Value>> {
         let path = api
             .in_tenant(&format!("devices/{}", segment(&name)))
             .await?;
-        let channel = match api.get(&path).await {
-            Ok(device) => own_channel(&device)
+        let channel = match api.find(&path).await? {
+            Some(device) => own_channel(&device)
                 .with_context(|| format!("{name} has no enabled channel"))?
                 .to_owned(),
             // No device has this name; it may be a channel's id, which the server judges.
-            Err(_) if uuid::Uuid::parse_str(&name).is_ok() => name,
-            Err(error) => return Err(error.context(format!("inputs for {name}"))),
+            None if uuid::Uuid::parse_str(&name).is_ok() => name.clone(),
+            None => bail!("inputs for {name}: there is no such device"),
         };
-        by_channel.insert(channel, values);
+        if by_channel.insert(channel, values).is_some() {
+            bail!("inputs for {name}: its channel is named twice");
+        }
     }
     Ok(by_channel)
 }

@@ -8,32 +8,44 @@ use pomona_tests::{BackEnd, TestDatabase};
 
 /// Gives every device channel `entries` finished commands, the newest a minute old.
 pub(super) fn fill(database: &TestDatabase, entries: usize) -> Result<()> {
-    let (numbers, now, zeros, nil) = match database.back_end() {
+    let (numbers, now, zeros, id) = match database.back_end() {
         BackEnd::Sqlite => (
             format!(
                 "(with recursive n(n) as (select 1 union all select n + 1 from n where n < {entries}) select n from n)"
             ),
             "cast(strftime('%s','now') as integer) * 1000000",
             "zeroblob(32)",
-            "zeroblob(16)",
+            "cast(printf('%016d', n.n) as blob)",
         ),
         BackEnd::Postgres => (
             format!("(select n from generate_series(1, {entries}) n)"),
             "(extract(epoch from now()) * 1000000)::bigint",
             "decode(repeat('00', 32), 'hex')",
-            "'00000000-0000-0000-0000-000000000000'::uuid",
+            "lpad(n.n::text, 32, '0')::uuid",
         ),
     };
     let sql = format!(
         "insert into delivery_history (enrollment_id, seq, finished_at, tenant_id, device_id, command_id, command_uuid, \
          request_type, body_hash, priority, disposition, reason, outcome, outcome_at, report_hash, report_sealed, \
          error_chain, sends, notnow_count, first_sent_at, last_sent_at, created_at) \
-         select e.id, -n.n, {now} - 60000000 - n.n * 1000, e.tenant_id, e.device_id, {nil}, 'history-' || n.n, \
+         select e.id, -n.n, {now} - 60000000 - n.n * 1000, e.tenant_id, e.device_id, {id}, 'history-' || n.n, \
          'DeviceInformation', {zeros}, 0, 3, null, 1, {now} - 60000000 - n.n * 1000, {zeros}, null, \
          null, 1, 0, {now} - 61000000, {now} - 61000000, {now} - 62000000 \
          from enrollment e cross join {numbers} n where e.channel = 0"
     );
     database.query(&sql).context("fill the history")?;
+    let sql = format!(
+        "insert into command (id, tenant_id, command_uuid, request_type, body_hash, priority, not_before, actor_kind, \
+         cause, correlation_id, depth, break_glass, targets, created_at) \
+         select {id}, t.id, 'history-' || n.n, 'DeviceInformation', {zeros}, 0, 0, 'person', '', {id}, 0, 0, 1, \
+         {now} - 62000000 from tenant t cross join {numbers} n"
+    );
+    database.query(&sql).context("fill the commands")?;
+    let sql = format!(
+        "insert into command_target (command_id, enrollment_id, seq, tenant_id) \
+         select {id}, e.id, -n.n, e.tenant_id from {numbers} n cross join enrollment e where e.channel = 0"
+    );
+    database.query(&sql).context("fill the targets")?;
     if database.back_end() == BackEnd::Postgres {
         // As the server's own housekeeping would have done long since.
         database

@@ -13,7 +13,6 @@ pub mod audit;
 pub mod certificate;
 pub mod channel;
 pub mod command;
-pub mod command_target;
 pub mod delivery;
 pub mod device;
 pub mod device_group;

@@ -2,7 +2,8 @@
 //!
 //! Owns: binding values, reading rows, and the one trick that makes many rows one statement: a `WITH` table
 //! that is an `unnest` of arrays on PostgreSQL (one text and one plan for every size) and, on SQLite, a `VALUES` list
-//! or one run for each row. Never decides anything; holds no statement of its own.
+//! or one run for each row. Never decides anything; holds no statement of its own. Long, since every kind of call stands
+//! here for four kinds of connection; the texts of PostgreSQL and SQLite below it could move out.
 
 use sqlx::postgres::PgArguments;
 use sqlx::sqlite::SqliteArguments;

@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::identity::make_authority;
 use crate::ids::TenantId;
 use crate::store::Store;
+use crate::store::admin_access::slug_taken;
 use crate::store::entity::tenant;
 
 /// A tenant as it is shown.
@@ -69,6 +70,10 @@ async fn create(
 ) -> Result<Tenant> {
     let slug = text::slug(slug)?;
     let name = text::name("the name", name)?;
+    // Said before keys are made for it; the transaction that writes it looks again.
+    if store.find_tenant(&slug).await?.is_some() {
+        return Err(slug_taken(&slug));
+    }
     let now = store.clock().now();
     let id = TenantId(store.random().uuid(now));
     let data_key = store.keyring().create(store.random().as_ref(), id)?;

@@ -41,6 +41,11 @@ pub(crate) struct TokenRow {
     pub(crate) expires_at: Micros,
 }
 
+/// Another tenant has this slug.
+pub(crate) fn slug_taken(slug: &str) -> Error {
+    Error::Conflict(format!("there is a tenant with the slug {slug} already"))
+}
+
 impl Store {
     /// Writes a tenant with its wrapped data key.
     pub(crate) async fn insert_tenant(
@@ -58,9 +63,7 @@ impl Store {
             .query_one("SELECT id FROM tenant WHERE slug = ?", args![slug])
             .await?;
         if taken.is_some() {
-            return Err(Error::Conflict(format!(
-                "there is a tenant with the slug {slug} already"
-            )));
+            return Err(slug_taken(slug));
         }
         tx.execute(
             "INSERT INTO tenant (id, slug, name, created_at, data_key, settings) VALUES (?, ?, ?, ?, ?, ?)",

@@ -6,10 +6,10 @@
 use uuid::Uuid;
 
 use super::hot::Ask;
-use super::sql::{Tx, args};
+use super::sql::{Row, Tx, args};
 use crate::clock::Micros;
 use crate::enrollment::{Certificate, CertificateState, Origin};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::identity::journal::Revocation;
 use crate::ids::{CaId, CertificateId, DeviceId, EnrollmentId, TenantId};
 
@@ -159,16 +159,7 @@ pub(crate) async fn revoke(
             args![now, reason, enrollment, except],
         )
         .await?;
-    rows.iter()
-        .map(|row| {
-            Ok(Revocation {
-                tenant: TenantId(row.uuid(0)?),
-                fingerprint: row.bytes(1)?.try_into().unwrap_or([0; 32]),
-                at: now,
-                reason: reason.to_owned(),
-            })
-        })
-        .collect()
+    revocations(&rows, now, reason)
 }
 
 /// The pending certificates of an enrollment become active.
@@ -195,13 +186,20 @@ pub(crate) async fn end_stale_renewals(
             args![now, before],
         )
         .await?;
+    revocations(&rows, now, "never_completed")
+}
+
+/// What the journal keeps of the certificates that an update gave back.
+fn revocations(rows: &[Row], now: Micros, reason: &str) -> Result<Vec<Revocation>> {
     rows.iter()
         .map(|row| {
+            let fingerprint = row.bytes(1)?.try_into();
             Ok(Revocation {
                 tenant: TenantId(row.uuid(0)?),
-                fingerprint: row.bytes(1)?.try_into().unwrap_or([0; 32]),
+                fingerprint: fingerprint
+                    .map_err(|_| Error::internal("reading a fingerprint", "it has not 32 bytes"))?,
                 at: now,
-                reason: "never_completed".to_owned(),
+                reason: reason.to_owned(),
             })
         })
         .collect()

@@ -52,22 +52,22 @@ impl Keeper {
 
     /// Connects to a database that may just be starting, for at most `patience`.
     async fn connect_in(&self, patience: Duration) -> Result<PgConnection, sqlx::Error> {
+        // What kept it away says more than that time is up.
+        let mut reason = sqlx::Error::PoolTimedOut;
         let tries = async {
             let mut pause = FIRST_PAUSE;
             loop {
                 match self.connect().await {
-                    Err(error) if fault::passes(&error) => {
-                        tokio::time::sleep(pause).await;
-                        pause = (pause * 2).min(LONGEST_PAUSE);
-                    }
+                    Err(error) if fault::passes(&error) => reason = error,
                     other => return other,
                 }
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
             }
         };
         match tokio::time::timeout(patience, tries).await {
             Ok(connected) => connected,
-            // What keeps it away says more than that time is up.
-            Err(_) => self.connect().await,
+            Err(_) => Err(reason),
         }
     }
 

@@ -20,13 +20,13 @@ use crate::error::{Error, Result};
 
 /// Prepared statements that are kept.
 const STATEMENTS: usize = 256;
-/// From this many pages on, the write-ahead log is copied into the file: after the answer to a commit has left, so that
-/// only what comes next waits for it.
-const CHECKPOINT_PAGES: i32 = 8_000;
+/// When the write-ahead log has grown by this many pages it is copied into the file: after the answer to a commit has
+/// left, so that only what comes next waits for it.
+const CHECKPOINT_PAGES: i64 = 8_000;
 
 thread_local! {
     /// Pages in the write-ahead log after the last commit of this thread's connection.
-    static LOG_PAGES: Cell<i32> = const { Cell::new(0) };
+    static LOG_PAGES: Cell<i64> = const { Cell::new(0) };
 }
 
 /// A statement and the values of each of its runs.
@@ -199,7 +199,7 @@ fn connect(path: &Path, busy: Duration, pragmas: &[(&str, &str)]) -> rusqlite::R
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     // In place of SQLite's own, which would copy within the commit.
     connection.wal_hook(Some(|_, pages| {
-        LOG_PAGES.set(pages);
+        LOG_PAGES.set(pages.into());
         Ok(())
     }));
     Ok(connection)
@@ -207,13 +207,14 @@ fn connect(path: &Path, busy: Duration, pragmas: &[(&str, &str)]) -> rusqlite::R
 
 /// Takes orders until nobody can give any, or it is told to close.
 fn serve(connection: Connection, inbox: &mpsc::Receiver<Order>) {
+    let mut checkpoints = Checkpoints::default();
     while let Ok(order) = inbox.recv() {
         match order {
             Order::Run(steps, reply) => {
                 // Whoever went away has dropped the transaction, and the order to undo it follows.
                 let _ = reply.send(run(&connection, steps));
-                if LOG_PAGES.get() >= CHECKPOINT_PAGES {
-                    checkpoint(&connection);
+                if checkpoints.due(LOG_PAGES.get()) {
+                    checkpoints.done(checkpoint(&connection));
                 }
             }
             Order::Undo => {
@@ -234,15 +235,44 @@ fn serve(connection: Connection, inbox: &mpsc::Receiver<Order>) {
     }
 }
 
-/// Copies the write-ahead log into the file, as far as no reader needs it.
-fn checkpoint(connection: &Connection) {
-    LOG_PAGES.set(0);
-    let busy = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
-        row.get::<_, i64>(0)
+/// When the log is copied.
+#[derive(Default)]
+struct Checkpoints {
+    /// Pages of the log that stood in the way of the last copy: a reader needed what lies behind them.
+    kept: i64,
+}
+
+impl Checkpoints {
+    /// Whether a log of so many pages is copied now. While a reader keeps it from beginning anew, it is tried again only
+    /// when it has grown by as much again.
+    fn due(&mut self, pages: i64) -> bool {
+        if pages < self.kept {
+            self.kept = 0;
+        }
+        pages - self.kept >= CHECKPOINT_PAGES
+    }
+
+    /// `left` is the length of a log that could not be copied whole, else 0.
+    fn done(&mut self, left: i64) {
+        self.kept = left;
+    }
+}
+
+/// Copies the write-ahead log into the file, as far as no reader needs it. Gives the length of the log when something is
+/// left in it, else 0.
+fn checkpoint(connection: &Connection) -> i64 {
+    let pages = LOG_PAGES.replace(0);
+    let copied = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
+        Ok((row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
     });
-    if let Err(error) = busy {
-        // Nothing is lost: the log keeps it, and the next commit tries again.
-        tracing::warn!(error = %error, "the write-ahead log could not be copied into the database file");
+    match copied {
+        Ok((log, copied)) if copied >= log => 0,
+        Ok((log, _)) => log,
+        Err(error) => {
+            // Nothing is lost: the log keeps it, and it is tried again when it has grown.
+            tracing::warn!(error = %error, "the write-ahead log could not be copied into the database file");
+            pages
+        }
     }
 }
 
@@ -295,5 +325,45 @@ impl ToSql for Arg {
             Self::Text(words) => text(words),
             Self::OptText(words) => words.as_deref().map_or(null, text),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_that_a_reader_holds_is_copied_again_only_when_it_has_grown() {
+        let mut checkpoints = Checkpoints::default();
+        assert!(!checkpoints.due(CHECKPOINT_PAGES - 1));
+        assert!(checkpoints.due(CHECKPOINT_PAGES));
+        // A reader holds it: not at every commit that follows.
+        checkpoints.done(CHECKPOINT_PAGES);
+        assert!(!checkpoints.due(CHECKPOINT_PAGES + 1));
+        assert!(checkpoints.due(2 * CHECKPOINT_PAGES));
+        checkpoints.done(2 * CHECKPOINT_PAGES);
+        // The reader has gone, and the log begins anew.
+        assert!(!checkpoints.due(1));
+        assert!(checkpoints.due(CHECKPOINT_PAGES));
+        checkpoints.done(0);
+        assert!(!checkpoints.due(1));
+    }
+
+    #[test]
+    fn a_checkpoint_says_what_a_reader_kept_in_the_log() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log.db");
+        let pragmas = &[("journal_mode", "WAL")];
+        let writer = connect(&path, Duration::ZERO, pragmas).unwrap();
+        writer.execute_batch("CREATE TABLE t (n INTEGER)").unwrap();
+        let reader = connect(&path, Duration::ZERO, pragmas).unwrap();
+        reader.execute_batch("BEGIN; SELECT * FROM t").unwrap();
+        writer
+            .execute_batch("INSERT INTO t VALUES (1); INSERT INTO t VALUES (2)")
+            .unwrap();
+        let held = checkpoint(&writer);
+        assert!(held > 0, "{held}");
+        reader.execute_batch("COMMIT").unwrap();
+        assert_eq!(checkpoint(&writer), 0);
     }
 }

@@ -59,7 +59,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub struct StoreOptions {
     /// `sqlite:PATH` or `postgres://…`.
     pub url: String,
-    /// Connections for reading and for administration (the writer has its own): 1 to 64.
+    /// Connections for reading and, on PostgreSQL, for administration (the writer has its own): 1 to 64.
     pub connections: u32,
     /// Added to every commit of the writer; for measuring what a slow disk would do.
     pub commit_delay: Duration,
@@ -169,11 +169,11 @@ impl Store {
         self.commit_delay
     }
 
-    /// Begins a transaction that will write.
+    /// Begins a transaction that will write. On SQLite every writer takes its turn on one connection; a second would only
+    /// wait for the first.
     pub(crate) async fn begin(&self) -> Result<Tx> {
         Ok(match &self.pools {
             Pools::Postgres { general, .. } => Tx::Postgres(general.begin().await?),
-            // SQLite has one writer; a second connection would only wait for the first.
             Pools::Sqlite { writer, .. } => Tx::Lite(writer.begin(PATIENCE).await?),
         })
     }

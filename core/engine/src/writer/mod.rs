@@ -398,13 +398,7 @@ async fn once(shared: &Shared, part: &[Job]) -> Result<Committed> {
             Ok(done)
         }
         Err(error) => {
-            if fault::out_of_reach(&error) {
-                // The connection may be what is wrong: it is closed, and the next group gets a new one.
-                drop(tx);
-            } else {
-                // The error that matters is the first one.
-                let _ = tx.rollback().await;
-            }
+            tx.give_up(&error).await;
             Err(error)
         }
     }

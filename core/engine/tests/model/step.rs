@@ -57,6 +57,17 @@ pub(crate) struct Order {
     pub(crate) rings: bool,
 }
 
+/// What a device says of a command, with the card that it shows.
+#[derive(Clone, Debug)]
+pub(crate) struct Report {
+    pub(crate) card: usize,
+    pub(crate) device: usize,
+    pub(crate) user: Option<usize>,
+    pub(crate) verb: Verb,
+    pub(crate) name: Name,
+    pub(crate) variant: usize,
+}
+
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
     Card {
@@ -89,23 +100,9 @@ pub(crate) enum Step {
         card: usize,
         device: usize,
     },
-    Report {
-        card: usize,
-        device: usize,
-        user: Option<usize>,
-        verb: Verb,
-        name: Name,
-        variant: usize,
-    },
+    Report(Report),
     /// The server dies while it works on a report; the device sends it again.
-    Interrupted {
-        card: usize,
-        device: usize,
-        user: Option<usize>,
-        verb: Verb,
-        name: Name,
-        variant: usize,
-    },
+    Interrupted(Report),
     Enqueue(Order),
     /// The server dies while it queues; the caller asks again under the same key.
     InterruptedEnqueue(Order),
@@ -225,13 +222,13 @@ impl ReferenceStateMachine for Model {
             | Step::CheckOut { card: it, .. }
             | Step::SetBootstrap { card: it, .. }
             | Step::GetBootstrap { card: it, .. } => card(it),
-            Step::Report { card: it, name, .. } => card(it) && named(world, *name),
-            Step::Interrupted { card: it, name, .. } => {
-                card(it)
-                    && named(world, *name)
+            Step::Report(it) => card(&it.card) && named(world, it.name),
+            Step::Interrupted(it) => {
+                card(&it.card)
+                    && named(world, it.name)
                     && world.patience > 100
                     && !world.background_due()
-                    && !world.unsent(*name)
+                    && !world.unsent(it.name)
             }
             Step::Enqueue(it) => order(it),
             Step::InterruptedEnqueue(it) => {
@@ -390,24 +387,18 @@ fn reports(world: &World) -> BoxedStrategy<Step> {
         interrupted,
     )
         .prop_map(|((card, device), user, verb, name, variant, interrupted)| {
+            let report = Report {
+                card,
+                device,
+                user,
+                verb,
+                name,
+                variant,
+            };
             if interrupted {
-                Step::Interrupted {
-                    card,
-                    device,
-                    user,
-                    verb,
-                    name,
-                    variant,
-                }
+                Step::Interrupted(report)
             } else {
-                Step::Report {
-                    card,
-                    device,
-                    user,
-                    verb,
-                    name,
-                    variant,
-                }
+                Step::Report(report)
             }
         })
         .boxed()

@@ -22,7 +22,7 @@ use proptest_state_machine::StateMachineTest;
 use tokio::runtime::{Builder, Runtime};
 use uuid::Uuid;
 
-use crate::step::{Body, Model, Name, Order, Step, Verb};
+use crate::step::{Body, Model, Name, Order, Report, Step, Verb};
 use crate::support::{self, Backend, Card, Sql, Stage, Tune, command_uuid, message, send_to};
 use crate::world::{SILENCE, Said, World};
 
@@ -413,37 +413,23 @@ impl System {
                 ));
                 self.check_in(world, *card, *device, body);
             }
-            Step::Report {
-                card,
-                device,
-                user,
-                verb,
-                name,
-                variant,
-            } => {
-                let body = self.report(world, *device, *user, *verb, *name, *variant);
-                let answer = self.send(*card, *device, false, body);
+            Step::Report(report) => {
+                let body = self.report(report);
+                let answer = self.send(report.card, report.device, false, body);
                 self.judge(world, answer);
             }
-            Step::Interrupted {
-                card,
-                device,
-                user,
-                verb,
-                name,
-                variant,
-            } => {
-                let body = self.report(world, *device, *user, *verb, *name, *variant);
+            Step::Interrupted(report) => {
+                let body = self.report(report);
                 let (engine, tenant, shown) = (
                     self.engine().clone(),
-                    self.tenant_of(world, *device),
-                    self.cards[*card].clone(),
+                    self.tenant_of(world, report.device),
+                    self.cards[report.card].clone(),
                 );
                 let first = body.clone();
                 self.runtime()
                     .spawn(async move { send_to(&engine, tenant, &shown, false, first).await });
                 self.die_and_come_back(world);
-                let answer = self.send(*card, *device, false, body);
+                let answer = self.send(report.card, report.device, false, body);
                 self.judge(world, answer);
             }
             Step::Enqueue(order) => {
@@ -568,15 +554,15 @@ impl System {
         }
     }
 
-    fn report(
-        &self,
-        _: &World,
-        device: usize,
-        user: Option<usize>,
-        verb: Verb,
-        name: Name,
-        variant: usize,
-    ) -> String {
+    fn report(&self, report: &Report) -> String {
+        let Report {
+            device,
+            user,
+            verb,
+            name,
+            variant,
+            ..
+        } = *report;
         let user = user.map_or(String::new(), |_| {
             format!("<key>UserID</key><string>{USER}</string>")
         });

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::step::{Body, Name, Order, Step, Verb};
+use crate::step::{Body, Name, Order, Report, Step, Verb};
 
 pub(crate) const SECOND: i64 = 1_000_000;
 pub(crate) const HOUR: i64 = 3_600 * SECOND;
@@ -224,26 +224,12 @@ impl World {
                 value,
             } => self.set_bootstrap(*card, *device, *value),
             Step::GetBootstrap { card, device } => self.get_bootstrap(*card, *device),
-            Step::Report {
-                card,
-                device,
-                user,
-                verb,
-                name,
-                variant,
-            } => self.report(*card, *device, *user, *verb, *name, *variant),
-            Step::Interrupted {
-                card,
-                device,
-                user,
-                verb,
-                name,
-                variant,
-            } => {
+            Step::Report(report) => self.report(report),
+            Step::Interrupted(report) => {
                 // Done once or twice, the device cannot tell.
                 self.interrupted = true;
                 self.background();
-                self.report(*card, *device, *user, *verb, *name, *variant)
+                self.report(report)
             }
             Step::Enqueue(order) => self.enqueue(order),
             Step::InterruptedEnqueue(order) => {
@@ -777,15 +763,15 @@ impl World {
         Said::Cancelled(done)
     }
 
-    fn report(
-        &mut self,
-        card: usize,
-        device: usize,
-        user: Option<usize>,
-        verb: Verb,
-        name: Name,
-        variant: usize,
-    ) -> Said {
+    fn report(&mut self, report: &Report) -> Said {
+        let Report {
+            card,
+            device,
+            user,
+            verb,
+            name,
+            variant,
+        } = *report;
         let Some((standing, root)) = self.standing(card, device) else {
             return Said::Status(403);
         };

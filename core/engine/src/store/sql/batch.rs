@@ -6,9 +6,10 @@
 
 use sqlx::postgres::PgArguments;
 
-use super::super::lite::Step;
-use super::{Arg, Rows, each, heading, height, number, pg_add, pg_add_columns, pg_table};
+use super::text::{each, number, pg_add, pg_add_columns, pg_table};
+use super::value::{Arg, Rows, heading, height};
 use crate::error::Result;
+use crate::store::lite::Step;
 
 /// Changes, each over rows of its own. None may read what another changes, nor change the same row: on PostgreSQL they
 /// happen at once.

@@ -1,153 +1,27 @@
-//! One thin layer over the two SQL drivers, for the hot path.
+//! One thin layer over three SQL drivers, for the hot path.
 //!
-//! Owns: binding values, reading rows, and the one trick that makes many rows one statement: a `WITH` table
-//! that is an `unnest` of arrays on PostgreSQL (one text and one plan for every size) and, on SQLite, a `VALUES` list
-//! or one run for each row. Never decides anything; holds no statement of its own. Long, since every kind of call stands
-//! here for four kinds of connection; the texts of PostgreSQL and SQLite below it could move out.
+//! Owns: what a transaction can be asked, whatever it runs on: PostgreSQL over the pool or over the batch writer's own
+//! connection, SQLite over the pool (reading) or over the one connection that writes. Never decides anything; holds no
+//! statement of its own. The texts are made in `text` and `batch`.
 
 use sqlx::postgres::PgArguments;
 use sqlx::sqlite::SqliteArguments;
-use sqlx::{Arguments, AssertSqlSafe, Executor, Postgres, SqlSafeStr, Sqlite};
-use uuid::Uuid;
+use sqlx::{AssertSqlSafe, Executor, Postgres, SqlSafeStr, Sqlite};
 
+use super::fault;
 use super::kept::Kept;
-use super::lite::{Done, LiteTx, Step};
+use super::lite::{Done, LiteTx};
 use crate::error::{Error, Result};
 
 mod batch;
 mod row;
+mod text;
+mod value;
 
 pub(crate) use batch::Batch;
 pub(crate) use row::Row;
-
-/// A value to bind.
-#[derive(Clone, Debug)]
-pub(crate) enum Arg {
-    Uuid(Uuid),
-    OptUuid(Option<Uuid>),
-    Bytes(Vec<u8>),
-    OptBytes(Option<Vec<u8>>),
-    Int(i64),
-    OptInt(Option<i64>),
-    Text(String),
-    OptText(Option<String>),
-}
-
-macro_rules! arg_from {
-    ($($from:ty => $variant:ident),+ $(,)?) => {$(
-        impl From<$from> for Arg {
-            fn from(value: $from) -> Self {
-                Self::$variant(value.into())
-            }
-        }
-    )+};
-}
-
-arg_from! {
-    Uuid => Uuid,
-    Option<Uuid> => OptUuid,
-    Vec<u8> => Bytes,
-    [u8; 32] => Bytes,
-    &[u8] => Bytes,
-    Option<Vec<u8>> => OptBytes,
-    i64 => Int,
-    u32 => Int,
-    Option<i64> => OptInt,
-    String => Text,
-    &str => Text,
-    Option<String> => OptText,
-}
-
-macro_rules! arg_from_id {
-    ($($id:ident),+) => {$(
-        impl From<crate::ids::$id> for Arg {
-            fn from(value: crate::ids::$id) -> Self {
-                Self::Uuid(value.0)
-            }
-        }
-        impl From<Option<crate::ids::$id>> for Arg {
-            fn from(value: Option<crate::ids::$id>) -> Self {
-                Self::OptUuid(value.map(|id| id.0))
-            }
-        }
-    )+};
-}
-
-arg_from_id!(
-    TenantId,
-    DeviceId,
-    EnrollmentId,
-    CommandId,
-    GrantId,
-    CertificateId,
-    CaId,
-    LinkId
-);
-
-/// `args![a, b, c]`: a list of values to bind, each converted.
-macro_rules! args {
-    ($($value:expr),* $(,)?) => { vec![$($crate::store::sql::Arg::from($value)),*] };
-}
-pub(crate) use args;
-
-/// One column of a `WITH` table.
-#[derive(Clone, Debug)]
-pub(crate) enum Column {
-    Uuid(Vec<Uuid>),
-    OptUuid(Vec<Option<Uuid>>),
-    Bytes(Vec<Vec<u8>>),
-    OptBytes(Vec<Option<Vec<u8>>>),
-    Int(Vec<i64>),
-    OptInt(Vec<Option<i64>>),
-    Text(Vec<String>),
-    OptText(Vec<Option<String>>),
-}
-
-impl Column {
-    fn pg_type(&self) -> &'static str {
-        match self {
-            Self::Uuid(_) | Self::OptUuid(_) => "uuid",
-            Self::Bytes(_) | Self::OptBytes(_) => "bytea",
-            Self::Int(_) | Self::OptInt(_) => "bigint",
-            Self::Text(_) | Self::OptText(_) => "text",
-        }
-    }
-
-    fn len(&self) -> usize {
-        match self {
-            Self::Uuid(v) => v.len(),
-            Self::OptUuid(v) => v.len(),
-            Self::Bytes(v) => v.len(),
-            Self::OptBytes(v) => v.len(),
-            Self::Int(v) => v.len(),
-            Self::OptInt(v) => v.len(),
-            Self::Text(v) => v.len(),
-            Self::OptText(v) => v.len(),
-        }
-    }
-
-    fn take(&mut self, row: usize) -> Arg {
-        fn at<T: Default>(list: &mut [T], row: usize) -> T {
-            list.get_mut(row).map(std::mem::take).unwrap_or_default()
-        }
-        match self {
-            Self::Uuid(v) => Arg::Uuid(at(v, row)),
-            Self::OptUuid(v) => Arg::OptUuid(at(v, row)),
-            Self::Bytes(v) => Arg::Bytes(at(v, row)),
-            Self::OptBytes(v) => Arg::OptBytes(at(v, row)),
-            Self::Int(v) => Arg::Int(at(v, row)),
-            Self::OptInt(v) => Arg::OptInt(at(v, row)),
-            Self::Text(v) => Arg::Text(at(v, row)),
-            Self::OptText(v) => Arg::OptText(at(v, row)),
-        }
-    }
-}
-
-/// The rows that a statement refers to as `i`, column by column.
-pub(crate) type Rows = Vec<(&'static str, Column)>;
-
-/// SQLite takes this many values in one statement; larger sets of rows are split.
-const SQLITE_VALUES: usize = 30_000;
+use text::{each, number, once, pg_args, pg_over, sqlite_args, values};
+pub(crate) use value::{Arg, Column, Rows, args};
 
 /// An open transaction on either engine. Dropped before it is committed, it is undone.
 pub(crate) enum Tx {
@@ -327,11 +201,18 @@ impl Tx {
             mut other => match other.run(batch).await {
                 Ok(()) => other.commit().await,
                 Err(error) => {
-                    // The error that matters is the first one.
-                    let _ = other.rollback().await;
+                    other.give_up(&error).await;
                     Err(error)
                 }
             },
+        }
+    }
+
+    /// Undoes everything after `error`, which is what matters: that undoing fails too says nothing new. When the database
+    /// is out of reach the connection may be what is wrong; then it is closed, and the next transaction gets a new one.
+    pub(crate) async fn give_up(self, error: &Error) {
+        if !fault::out_of_reach(error) {
+            let _ = self.rollback().await;
         }
     }
 
@@ -374,30 +255,6 @@ fn lite_changed(done: &[Done]) -> u64 {
     done.iter().map(|done| done.changed).sum()
 }
 
-fn once(sql: &str, args: Vec<Arg>) -> Step {
-    Step {
-        sql: sql.to_owned(),
-        runs: vec![args],
-    }
-}
-
-/// One statement that is run for each row.
-fn each(mut rows: Rows, statement: &str, args: &[Arg]) -> Step {
-    let marks = vec!["?"; rows.len().max(1)].join(",");
-    let sql = format!(
-        "WITH i ({}) AS (VALUES ({marks})) {statement}",
-        heading(&rows)
-    );
-    let runs = (0..height(&rows))
-        .map(|row| {
-            let mut all: Vec<Arg> = rows.iter_mut().map(|(_, c)| c.take(row)).collect();
-            all.extend_from_slice(args);
-            all
-        })
-        .collect();
-    Step { sql, runs }
-}
-
 async fn pg_query(
     connection: &mut sqlx::PgConnection,
     sql: String,
@@ -418,149 +275,4 @@ async fn sqlite_query(
         .fetch_all(sqlx::query_with(AssertSqlSafe(sql).into_sql_str(), args))
         .await?;
     Ok(rows.into_iter().map(Row::Sqlite).collect())
-}
-
-/// Turns each `?` into `$n`, counting from `after + 1`.
-fn number(sql: &str, after: usize) -> String {
-    let mut out = String::with_capacity(sql.len() + 16);
-    let mut n = after;
-    for c in sql.chars() {
-        if c == '?' {
-            n += 1;
-            out.push('$');
-            out.push_str(&n.to_string());
-        } else {
-            out.push(c);
-        }
-    }
-    out
-}
-
-fn bind_error(source: sqlx::error::BoxDynError) -> Error {
-    Error::internal("binding a value", source)
-}
-
-fn pg_args(args: Vec<Arg>) -> Result<PgArguments> {
-    let mut out = PgArguments::default();
-    pg_add(&mut out, args)?;
-    Ok(out)
-}
-
-fn pg_add(out: &mut PgArguments, args: Vec<Arg>) -> Result<()> {
-    for arg in args {
-        match arg {
-            Arg::Uuid(v) => out.add(v),
-            Arg::OptUuid(v) => out.add(v),
-            Arg::Bytes(v) => out.add(v),
-            Arg::OptBytes(v) => out.add(v),
-            Arg::Int(v) => out.add(v),
-            Arg::OptInt(v) => out.add(v),
-            Arg::Text(v) => out.add(v),
-            Arg::OptText(v) => out.add(v),
-        }
-        .map_err(bind_error)?;
-    }
-    Ok(())
-}
-
-fn sqlite_args(args: Vec<Arg>) -> Result<SqliteArguments> {
-    let mut out = SqliteArguments::default();
-    sqlite_add(&mut out, args)?;
-    Ok(out)
-}
-
-fn sqlite_add(out: &mut SqliteArguments, args: Vec<Arg>) -> Result<()> {
-    for arg in args {
-        match arg {
-            Arg::Uuid(v) => out.add(v),
-            Arg::OptUuid(v) => out.add(v),
-            Arg::Bytes(v) => out.add(v),
-            Arg::OptBytes(v) => out.add(v),
-            Arg::Int(v) => out.add(v),
-            Arg::OptInt(v) => out.add(v),
-            Arg::Text(v) => out.add(v),
-            Arg::OptText(v) => out.add(v),
-        }
-        .map_err(bind_error)?;
-    }
-    Ok(())
-}
-
-fn height(rows: &Rows) -> usize {
-    rows.first().map(|(_, column)| column.len()).unwrap_or(0)
-}
-
-fn heading(rows: &Rows) -> String {
-    let names: Vec<&str> = rows.iter().map(|(name, _)| *name).collect();
-    names.join(", ")
-}
-
-/// The table `i` of these rows, its values numbered from `after + 1`.
-fn pg_table(rows: &Rows, after: usize) -> String {
-    let sources: Vec<String> = rows
-        .iter()
-        .enumerate()
-        .map(|(n, (_, column))| format!("${}::{}[]", after + n + 1, column.pg_type()))
-        .collect();
-    format!(
-        "i ({}) AS (SELECT * FROM unnest({}))",
-        heading(rows),
-        sources.join(", ")
-    )
-}
-
-fn pg_add_columns(out: &mut PgArguments, rows: Rows) -> Result<()> {
-    for (_, column) in rows {
-        match column {
-            Column::Uuid(v) => out.add(v),
-            Column::OptUuid(v) => out.add(v),
-            Column::Bytes(v) => out.add(v),
-            Column::OptBytes(v) => out.add(v),
-            Column::Int(v) => out.add(v),
-            Column::OptInt(v) => out.add(v),
-            Column::Text(v) => out.add(v),
-            Column::OptText(v) => out.add(v),
-        }
-        .map_err(bind_error)?;
-    }
-    Ok(())
-}
-
-fn pg_over(rows: Rows, statement: &str, args: Vec<Arg>) -> Result<Option<(String, PgArguments)>> {
-    if height(&rows) == 0 {
-        return Ok(None);
-    }
-    let sql = format!(
-        "WITH {} {}",
-        pg_table(&rows, 0),
-        number(statement, rows.len())
-    );
-    let mut all = PgArguments::default();
-    pg_add_columns(&mut all, rows)?;
-    pg_add(&mut all, args)?;
-    Ok(Some((sql, all)))
-}
-
-/// `statement` over a list of values, in as many parts as SQLite needs.
-fn values(mut rows: Rows, statement: &str, args: &[Arg]) -> Vec<(String, Vec<Arg>)> {
-    let height = height(&rows);
-    let width = rows.len().max(1);
-    let heading = heading(&rows);
-    let step = (SQLITE_VALUES / width).max(1);
-    let mut out = Vec::new();
-    let mut from = 0;
-    while from < height {
-        let to = height.min(from + step);
-        let line = format!("({})", vec!["?"; width].join(","));
-        let lines = vec![line.as_str(); to - from].join(",");
-        let sql = format!("WITH i ({heading}) AS (VALUES {lines}) {statement}");
-        let mut all = Vec::with_capacity((to - from) * width + args.len());
-        for row in from..to {
-            all.extend(rows.iter_mut().map(|(_, column)| column.take(row)));
-        }
-        all.extend_from_slice(args);
-        out.push((sql, all));
-        from = to;
-    }
-    out
 }

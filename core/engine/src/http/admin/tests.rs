@@ -342,6 +342,29 @@ async fn revoking_a_token_ends_all_that_it_made() {
 }
 
 #[tokio::test]
+async fn a_new_tenant_has_its_authority_and_a_refused_one_leaves_nothing() {
+    let stage = Stage::open().await;
+    let token = stage.operator_token(&["*"]).await;
+    let wanted = || json!({"slug": "new", "name": "A new school"});
+    let (status, made) = stage.post("/api/v1/tenants", &token, wanted()).await;
+    assert_eq!(status, 201, "{made}");
+    let (status, cas) = stage.get("/api/v1/tenants/new/cas", &token).await;
+    assert_eq!(status, 200, "{cas}");
+    let mut kinds: Vec<&str> = cas["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|ca| ca["kind"].as_str().unwrap())
+        .collect();
+    kinds.sort_unstable();
+    assert_eq!(kinds, ["issuing", "root"]);
+    let (status, _) = stage.post("/api/v1/tenants", &token, wanted()).await;
+    assert_eq!(status, 409);
+    let (_, tenants) = stage.get("/api/v1/tenants", &token).await;
+    assert_eq!(tenants["items"].as_array().unwrap().len(), 3);
+}
+
+#[tokio::test]
 async fn disabling_a_principal_ends_its_tokens() {
     let stage = Stage::open().await;
     let admin = stage.operator_token(&["*"]).await;

@@ -21,8 +21,8 @@ mod writer;
 
 pub use actor::{Actor, ActorKind, Cause};
 pub use engine::{
-    Cancelled, CheckInReply, CommandBody, Condition, DeviceReply, Engine, EngineOptions, Enqueue,
-    Enqueued, Identity, ReportReply, TargetResult, UserAuthenticatePolicy,
+    Cancelled, CommandBody, Condition, DeviceReply, Engine, EngineOptions, Enqueue, Enqueued,
+    Identity, TargetResult, UserAuthenticatePolicy,
 };
 pub use error::{Error, Result, Source};
 pub use event::{Event, EventKind, NewEvent};

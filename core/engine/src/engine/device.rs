@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::{Engine, UserAuthenticatePolicy};
 use crate::actor::Actor;
-use crate::clock::{MINUTE, Micros};
+use crate::clock::MINUTE;
 use crate::declarations;
 use crate::enrollment::Refusal;
 use crate::error::{Error, Result};
@@ -58,11 +58,6 @@ pub enum DeviceReply {
     UserDeclined,
 }
 
-/// The reply to a check-in.
-pub type CheckInReply = DeviceReply;
-/// The reply to a command report.
-pub type ReportReply = DeviceReply;
-
 /// After so many rounds with the hooks a request is answered without a command.
 const ROUNDS: usize = 2;
 
@@ -71,7 +66,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`Error::Unavailable`] when it could not be stored; the device keeps what it has and comes again.
-    pub async fn report(&self, identity: &Identity, report: Report) -> Result<ReportReply> {
+    pub async fn report(&self, identity: &Identity, report: Report) -> Result<DeviceReply> {
         let keys = self.store().keys(identity.tenant).await?;
         let raw = Bytes::from(report.raw);
         let mut job = ReportJob {
@@ -111,7 +106,7 @@ impl Engine {
         &self,
         identity: &Identity,
         message: CheckInMessage,
-    ) -> Result<CheckInReply> {
+    ) -> Result<DeviceReply> {
         let word = message.message.message_type().as_str();
         let foreign = match &message.message {
             CheckIn::Authenticate(_) => self.foreign(identity, &message).await?,
@@ -154,7 +149,7 @@ impl Engine {
         identity: &Identity,
         job: &CheckInJob,
         answer: CheckInAnswer,
-    ) -> Result<CheckInReply> {
+    ) -> Result<DeviceReply> {
         let (enrollment, device, quarantined) = match answer {
             CheckInAnswer::Done => {
                 (self.shared().wake_push)();
@@ -447,24 +442,4 @@ fn error_chain(chain: &[pomona_protocol::report::ErrorChainItem]) -> Option<Stri
         .map(|item| json!({ "code": item.error_code, "domain": item.error_domain }))
         .collect();
     Some(serde_json::Value::from(items).to_string())
-}
-
-/// Which devices had a refusal written down lately.
-#[derive(Debug, Default)]
-pub(crate) struct Refusals(parking_lot::Mutex<std::collections::HashMap<DeviceId, Micros>>);
-
-impl Refusals {
-    fn first_in_a_while(&self, device: DeviceId, now: Micros) -> bool {
-        let mut seen = self.0.lock();
-        if seen.len() > 10_000 {
-            seen.retain(|_, at| now.saturating_sub(*at) < MINUTE);
-        }
-        match seen.get(&device) {
-            Some(at) if now.saturating_sub(*at) < MINUTE => false,
-            _ => {
-                seen.insert(device, now);
-                true
-            }
-        }
-    }
 }

@@ -21,7 +21,7 @@ use crate::identity::journal::Journal;
 use crate::identity::{Issuer, IssuerOptions};
 use crate::push::{ApnsTransport, PushOptions, Pusher, PusherHandle};
 use crate::store::Store;
-use crate::writer::{Shared, Writer};
+use crate::writer::{RecentRefusals, Shared, Writer};
 
 mod background;
 mod commands;
@@ -30,8 +30,7 @@ mod enrollments;
 mod observe;
 
 pub use commands::{Cancelled, CommandBody, Enqueue, Enqueued, TargetResult};
-pub(crate) use device::Refusals;
-pub use device::{CheckInReply, DeviceReply, Identity, ReportReply};
+pub use device::{DeviceReply, Identity};
 
 /// What a `UserAuthenticate` is answered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -188,7 +187,7 @@ impl Engine {
             wake_push: Box::new(move || wake.wake()),
             wake_consumers: Notify::new(),
             expired: Mutex::default(),
-            refusals: Refusals::default(),
+            refusals: RecentRefusals::default(),
         });
         let (writer, writer_ended) = Writer::start(shared.clone())?;
         let engine = Self(Arc::new(Inner {

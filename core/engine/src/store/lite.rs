@@ -15,7 +15,7 @@ use rusqlite::types::{ToSqlOutput, Value, ValueRef};
 use rusqlite::{Connection, ToSql};
 use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
 
-use super::sql::Arg;
+use super::sql::value::Arg;
 use crate::error::{Error, Result};
 
 /// Prepared statements that are kept.

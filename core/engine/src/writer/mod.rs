@@ -34,11 +34,13 @@ use crate::store::sql::{Batch, Tx};
 
 mod checkins;
 pub(crate) mod places;
+mod refusals;
 mod reports;
 pub(crate) mod template;
 pub(crate) mod transitions;
 
 pub(crate) use checkins::{CheckInAnswer, CheckInJob, Decision};
+pub(crate) use refusals::RecentRefusals;
 use transitions::Aftermath;
 
 /// Requests that may wait for the writer; beyond that a request is told to come back.
@@ -61,7 +63,7 @@ pub(crate) struct Shared {
     pub(crate) wake_push: Box<dyn Fn() + Send + Sync>,
     pub(crate) wake_consumers: tokio::sync::Notify,
     pub(crate) expired: Mutex<HashSet<EnrollmentId>>,
-    pub(crate) refusals: crate::engine::Refusals,
+    pub(crate) refusals: RecentRefusals,
 }
 
 impl Shared {

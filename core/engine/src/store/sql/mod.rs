@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 mod batch;
 mod row;
 mod text;
-mod value;
+pub(crate) mod value;
 
 pub(crate) use batch::Batch;
 pub(crate) use row::Row;
@@ -71,10 +71,7 @@ impl Tx {
                 let query = sqlx::query_with(AssertSqlSafe(number(sql, 0)), pg_args(args)?);
                 Ok(tx.execute(query).await?.rows_affected())
             }
-            Engine::Sqlite(tx) => {
-                let query = sqlx::query_with(AssertSqlSafe(sql.to_owned()), sqlite_args(args)?);
-                Ok(tx.execute(query).await?.rows_affected())
-            }
+            Engine::Sqlite(_) => Err(reading()),
             Engine::Lite(tx) => Ok(lite_changed(&tx.run(vec![once(sql, args)]).await?)),
         }
     }
@@ -158,14 +155,7 @@ impl Tx {
                 let query = sqlx::query_with(AssertSqlSafe(sql), all);
                 Ok(tx.execute(query).await?.rows_affected())
             }
-            Engine::Sqlite(tx) => {
-                let mut changed = 0;
-                for (sql, all) in values(rows, statement, &args) {
-                    let query = sqlx::query_with(AssertSqlSafe(sql), sqlite_args(all)?);
-                    changed += tx.execute(query).await?.rows_affected();
-                }
-                Ok(changed)
-            }
+            Engine::Sqlite(_) => Err(reading()),
             Engine::Lite(tx) => {
                 let steps = vec![each(rows, statement, &args)];
                 Ok(lite_changed(&tx.run(steps).await?))
@@ -182,9 +172,7 @@ impl Tx {
             Engine::Lite(tx) => {
                 tx.run(batch.steps()).await?;
             }
-            Engine::Sqlite(_) => {
-                return Err(Error::internal("writing", "the transaction is for reading"));
-            }
+            Engine::Sqlite(_) => return Err(reading()),
             Engine::Postgres(tx) => {
                 let (sql, all) = batch.statement()?;
                 tx.execute(sqlx::query_with(AssertSqlSafe(sql), all))
@@ -244,6 +232,11 @@ enum Engine<'a> {
     Postgres(&'a mut sqlx::PgConnection),
     Sqlite(&'a mut sqlx::SqliteConnection),
     Lite(&'a mut LiteTx),
+}
+
+/// On SQLite a transaction of the pool does not write: it would stand in the way of the one connection that does.
+fn reading() -> Error {
+    Error::internal("writing", "the transaction is for reading")
 }
 
 fn lite_rows(done: Vec<Done>) -> Vec<Row> {

@@ -247,8 +247,12 @@ fn agreed(device: &str) -> anyhow::Result<bool> {
 }
 
 async fn show(device: &str, api: &Api, out: &Output) -> anyhow::Result<()> {
-    let path = format!("devices/{}", segment(device));
-    let shown = api.get(&api.in_tenant(&path).await?).await?;
+    let path = api
+        .in_tenant(&format!("devices/{}", segment(device)))
+        .await?;
+    let mut shown = api.get(&path).await?;
+    let facts = api.list(&format!("{path}/facts"), 1_000).await?;
+    shown["facts"] = Value::Array(facts);
     out.one(
         &shown,
         &[
@@ -281,7 +285,24 @@ async fn show(device: &str, api: &Api, out: &Output) -> anyhow::Result<()> {
     }
     out.said("", &Value::Null)?;
     let items = shown["enrollments"].as_array().map(Vec::as_slice);
-    out.list(items.unwrap_or_default(), ENROLLMENT)
+    out.list(items.unwrap_or_default(), ENROLLMENT)?;
+    let facts = shown["facts"].as_array().map(Vec::as_slice);
+    match facts.unwrap_or_default() {
+        [] => Ok(()),
+        facts => {
+            out.said("", &Value::Null)?;
+            out.list(
+                facts,
+                &[
+                    Column("FACT", "name"),
+                    Column("VALUE", "value"),
+                    Column("USER", "user"),
+                    Column("BY", "source"),
+                    Column("OBSERVED", "observed_at"),
+                ],
+            )
+        }
+    }
 }
 
 async fn timeline(

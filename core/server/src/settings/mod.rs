@@ -142,7 +142,8 @@ settings! {
     engine_max_sendings: u32 = "engine.max_sendings", "30";
     /// The most requests that are committed together.
     engine_group_limit: u32 = "engine.group_limit", "256";
-    /// What `UserAuthenticate` is answered: `decline`, or `digest`.
+    /// What `UserAuthenticate` is answered: `decline` manages no directory user of a Mac; `digest` manages each, and checks no
+    /// password.
     engine_user_authenticate: UserAuthenticate = "engine.user_authenticate", "decline";
     /// The file in which revoked identities are kept outside the database, so that an older backup cannot revive them.
     engine_journal: PathBuf = "engine.journal", "revoked.journal";

@@ -88,6 +88,30 @@ async fn a_device_enrolls_fetches_its_commands_in_order_and_reports() {
 }
 
 #[tokio::test]
+async fn a_deferred_command_stays_out_of_the_way_of_the_others_until_the_next_poll() {
+    for backend in backends() {
+        let stage = Stage::new(backend).await;
+        let (card, enrollment) = stage.enroll(A).await;
+        let first = queue(&stage, "DeviceInformation", enrollment).await;
+        let second = queue(&stage, "SecurityInfo", enrollment).await;
+        let third = queue(&stage, "ProfileList", enrollment).await;
+        let given = |body: &str| command_uuid(body);
+        let (_, body) = stage.send(&card, false, idle(A)).await;
+        assert_eq!(given(&body), Some(first.clone()));
+        let (_, body) = stage.send(&card, false, answer(A, "NotNow", &first)).await;
+        assert_eq!(given(&body), Some(second.clone()));
+        let report = answer(A, "Acknowledged", &second);
+        let (_, body) = stage.send(&card, false, report).await;
+        assert_eq!(given(&body), Some(third.clone()), "not the deferred one");
+        let report = answer(A, "Acknowledged", &third);
+        let (_, body) = stage.send(&card, false, report).await;
+        assert_eq!(given(&body), None, "this poll is over for it");
+        let (_, body) = stage.send(&card, false, idle(A)).await;
+        assert_eq!(given(&body), Some(first));
+    }
+}
+
+#[tokio::test]
 async fn after_a_check_out_the_old_certificate_is_refused_for_ever() {
     for backend in backends() {
         let mut stage = Stage::new(backend).await;

@@ -59,10 +59,10 @@ fn run(backend: Backend, cases: u32) {
 
 #[test]
 fn the_engine_does_what_the_model_says_on_sqlite() {
-    run(Backend::Sqlite, 64);
+    run(Backend::Sqlite, 128);
 }
 
 #[test]
 fn the_engine_does_what_the_model_says_on_postgres() {
-    run(Backend::Postgres, 16);
+    run(Backend::Postgres, 32);
 }

@@ -1,7 +1,7 @@
 //! The statements of the hot path: many requests of many devices in a handful of statements.
 //!
 //! Owns: what the batch writer reads for a group of requests (`read`), and how it writes what the rules decided
-//! (`write`). Every list is one statement, whatever its length. Decides nothing.
+//! (`write`). However long a list is, it is one statement on PostgreSQL, and one plan on SQLite. Decides nothing.
 //!
 //! Order within a group: `lock_and_load`, which reads on a snapshot that is newer than its locks, then
 //! `named_deliveries`, `finished`, `candidates`; then the writes, in any order.

@@ -40,6 +40,21 @@ pub fn tracked_files() -> Result<Vec<PathBuf>> {
         .collect())
 }
 
+/// The Cargo that started us, in the checkout, so that nested calls use the same tool chain. What it told us of our own
+/// package is kept from them: some build scripts run again whenever it changes.
+#[must_use]
+pub fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(checkout());
+    for (name, _) in std::env::vars_os() {
+        let known = name.to_string_lossy();
+        if known.starts_with("CARGO_PKG_") || known.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(&name);
+        }
+    }
+    command
+}
+
 /// The path of the `pomona` server binary of this checkout, built when it is not fresh.
 ///
 /// `POMONA_TEST_BINARY` names a ready one instead. The first call in a process builds, later ones remember.
@@ -58,12 +73,10 @@ fn build_binary() -> Result<PathBuf> {
     if let Some(ready) = std::env::var_os("POMONA_TEST_BINARY") {
         return Ok(ready.into());
     }
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     // The message format names the artefact, wherever the target folder is.
-    let output = Command::new(cargo)
+    let output = cargo()
         .args(["build", "--quiet", "--locked", "--package", "pomona"])
         .args(["--message-format", "json-render-diagnostics"])
-        .current_dir(checkout())
         .stderr(Stdio::inherit())
         .output()
         .context("cargo build --package pomona")?;

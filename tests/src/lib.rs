@@ -15,7 +15,7 @@ mod server;
 mod tenant;
 
 pub use admin::Admin;
-pub use checkout::{checkout, executable_in, pomona_binary, tracked_files};
+pub use checkout::{cargo, checkout, executable_in, pomona_binary, tracked_files};
 pub use database::{BackEnd, TestDatabase};
 pub use lab::Lab;
 pub use postgres::{Database, PostgresServer, postgres_missing, shared_postgres};

@@ -11,9 +11,10 @@ use std::{fs, path::PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use pomona_tests::cargo;
 use serde_json::{Value, json};
 
-use crate::{step::cargo, table::Table};
+use crate::table::Table;
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {

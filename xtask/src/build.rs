@@ -6,7 +6,7 @@ use std::{path::PathBuf, process::Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use crate::step::cargo;
+use pomona_tests::cargo;
 
 /// Builds the server and gives the path of its binary.
 ///

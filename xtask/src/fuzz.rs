@@ -12,7 +12,8 @@ use std::{
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
-use crate::step::{self, cargo};
+use crate::step;
+use pomona_tests::cargo;
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {

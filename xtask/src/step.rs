@@ -56,13 +56,6 @@ impl Counts {
     }
 }
 
-/// The Cargo that started us, so that nested calls use the same tool chain.
-pub(crate) fn cargo() -> Command {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.current_dir(pomona_tests::checkout());
-    command
-}
-
 /// Runs `command` as the step `name`: prints what it runs, passes its output on, and counts its tests.
 ///
 /// # Errors

@@ -10,11 +10,11 @@ use std::{
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
-use pomona_tests::PostgresServer;
+use pomona_tests::{PostgresServer, cargo};
 
 use crate::{
     packages, readable,
-    step::{self, Counts, Outcome, cargo},
+    step::{self, Counts, Outcome},
     table::Table,
 };
 

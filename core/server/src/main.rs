@@ -19,6 +19,10 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
+/// Requests are worked on by several threads and make many short-lived values.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Manages Apple devices.
 #[derive(Debug, Parser)]
 #[command(name = "pomona", version, propagate_version = true)]

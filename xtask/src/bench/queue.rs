@@ -36,41 +36,33 @@ const HISTORY: usize = 5_000;
 struct Case {
     name: &'static str,
     mode: LoadMode,
-    history: bool,
     /// Milliseconds added to each commit.
     commit_delay: u32,
 }
 
+/// The load of the two databases that are compared: one with an empty history, one with a full one.
+const PLAIN: Case = Case {
+    name: "",
+    mode: LoadMode::ProxyHeader,
+    commit_delay: 0,
+};
+
+/// What is measured besides, with an empty history.
 const CASES: &[Case] = &[
-    Case {
-        name: "empty history",
-        mode: LoadMode::ProxyHeader,
-        history: false,
-        commit_delay: 0,
-    },
     Case {
         name: "Mdm-Signature",
         mode: LoadMode::Signed,
-        history: false,
         commit_delay: 0,
     },
     Case {
         name: "mutual TLS",
         mode: LoadMode::MutualTls,
-        history: false,
         commit_delay: 0,
     },
     Case {
         name: "4 ms more a commit",
         mode: LoadMode::ProxyHeader,
-        history: false,
         commit_delay: 4,
-    },
-    Case {
-        name: "5,000 entries of history",
-        mode: LoadMode::ProxyHeader,
-        history: true,
-        commit_delay: 0,
     },
 ];
 
@@ -94,36 +86,40 @@ pub(super) fn figures(surroundings: &Surroundings) -> Result<Vec<Figure>> {
 }
 
 async fn on(back_end: BackEnd, binary: &Path, folder: &Path) -> Result<Vec<Figure>> {
-    let dir = folder.join("server");
     let postgres = match back_end {
         BackEnd::Sqlite => None,
         BackEnd::Postgres => Some(Arc::new(PostgresServer::start(&folder.join("postgres"))?)),
     };
-    let database = match &postgres {
-        None => TestDatabase::sqlite(&dir),
-        Some(server) => TestDatabase::postgres(server, "bench")?,
-    };
-    println!("{}: enrolling {DEVICES} devices", back_end.name());
-    let lab = Lab::open(binary, &dir, database.url().as_deref(), &[], true).await?;
-    let mut bench = Bench {
-        devices: enroll(&lab).await?,
-        lab,
-        database,
-        postgres,
-        channels: Vec::new(),
-    };
-    bench.channels = bench.lab.tenant.learn_channels().await?;
-    ensure!(
-        bench.channels.len() == DEVICES,
-        "not every device is enrolled"
+    let mut empty = Bench::open(binary, folder, "empty", postgres.clone()).await?;
+    let mut full = Bench::open(binary, folder, "full", postgres).await?;
+    full.lab.stop().await?;
+    history::fill(&full.database, HISTORY)?;
+    full.lab.start().await?;
+    // Turn about, since the machine itself is faster at one time than at another.
+    println!(
+        "{}: empty history and {HISTORY} entries of it, turn about",
+        back_end.name()
     );
-    let mut figures = Vec::new();
+    let (mut short, mut long) = (Vec::new(), Vec::new());
+    for _ in 0..RUNS {
+        short.push(empty.run(&PLAIN).await?);
+        long.push(full.run(&PLAIN).await?);
+    }
+    full.lab.stop().await?;
+    let mut figures = empty.tell("empty history", &middle(short));
+    figures.extend(full.tell("5,000 entries of history", &middle(long)));
     for case in CASES {
         println!("{}: {}", back_end.name(), case.name);
-        figures.extend(bench.case(case).await?);
+        figures.extend(empty.case(case).await?);
     }
-    bench.lab.stop().await?;
+    empty.lab.stop().await?;
     Ok(figures)
+}
+
+/// The run whose speed is in the middle.
+fn middle(mut runs: Vec<Run>) -> Run {
+    runs.sort_by(|left, right| left.report.seconds.total_cmp(&right.report.seconds));
+    runs.swap_remove(runs.len() / 2)
 }
 
 /// Devices enroll as real ones do, and are then driven by the load generator alone.
@@ -161,28 +157,47 @@ struct Run {
 }
 
 impl Bench {
+    async fn open(
+        binary: &Path,
+        folder: &Path,
+        name: &str,
+        postgres: Option<Arc<PostgresServer>>,
+    ) -> Result<Self> {
+        let dir = folder.join(name);
+        let database = match &postgres {
+            None => TestDatabase::sqlite(&dir),
+            Some(server) => TestDatabase::postgres(server, name)?,
+        };
+        println!(
+            "{}: enrolling {DEVICES} devices",
+            database.back_end().name()
+        );
+        let lab = Lab::open(binary, &dir, database.url().as_deref(), &[], true).await?;
+        let mut bench = Self {
+            devices: enroll(&lab).await?,
+            lab,
+            database,
+            postgres,
+            channels: Vec::new(),
+        };
+        bench.channels = bench.lab.tenant.learn_channels().await?;
+        ensure!(
+            bench.channels.len() == DEVICES,
+            "not every device is enrolled"
+        );
+        Ok(bench)
+    }
+
     async fn case(&mut self, case: &Case) -> Result<Vec<Figure>> {
         self.lab.stop().await?;
-        if case.history {
-            history::fill(&self.database, HISTORY)?;
-        }
         let delay = case.commit_delay.to_string();
         self.lab.set("--database-commit-delay-ms", &delay);
         self.lab.start().await?;
         let mut runs = Vec::new();
         for _ in 0..RUNS {
-            let run = self.run(case).await?;
-            #[expect(clippy::cast_precision_loss, reason = "a count of thousands")]
-            let speed = run.report.round_trips as f64 / run.report.seconds;
-            println!(
-                "  {speed:.0} round trips a second, p99 {:.1} ms",
-                run.report.p99_ms
-            );
-            runs.push(run);
+            runs.push(self.run(case).await?);
         }
-        runs.sort_by(|left, right| left.report.seconds.total_cmp(&right.report.seconds));
-        let middle = runs.swap_remove(RUNS / 2);
-        Ok(self.tell(case, &middle))
+        Ok(self.tell(case.name, &middle(runs)))
     }
 
     async fn run(&mut self, case: &Case) -> Result<Run> {
@@ -215,6 +230,12 @@ impl Bench {
             case.name,
             report.round_trips,
             report.errors
+        );
+        #[expect(clippy::cast_precision_loss, reason = "a count of thousands")]
+        let speed = report.round_trips as f64 / report.seconds;
+        println!(
+            "  {speed:.0} round trips a second, p99 {:.1} ms",
+            report.p99_ms
         );
         let [server, database, load, whole] = [0, 1, 2, 3].map(|party: usize| {
             let of = |times: &[ProcessorTime; 4]| times.get(party).copied().unwrap_or_default();
@@ -253,8 +274,8 @@ impl Bench {
         ]
     }
 
-    fn tell(&self, case: &Case, run: &Run) -> Vec<Figure> {
-        let subject = format!("{}, {}", self.database.back_end().name(), case.name);
+    fn tell(&self, name: &str, run: &Run) -> Vec<Figure> {
+        let subject = format!("{}, {}", self.database.back_end().name(), name);
         let conditions = format!(
             "{DEVICES} devices × {COMMANDS} commands, {CONNECTIONS} connections, middle of {RUNS} runs"
         );

@@ -19,6 +19,7 @@ mod m0003_enrollments;
 mod m0004_queue;
 mod m0005_events;
 mod m0006_push;
+mod m0007_plugins;
 
 /// Runs the migrations in order.
 #[derive(Debug)]
@@ -34,6 +35,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0004_queue::Migration),
             Box::new(m0005_events::Migration),
             Box::new(m0006_push::Migration),
+            Box::new(m0007_plugins::Migration),
         ]
     }
 }

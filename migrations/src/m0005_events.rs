@@ -68,7 +68,7 @@ impl MigrationTrait for Migration {
             manager,
             &[
                 "CREATE INDEX event_tenant ON event (tenant_id, at)",
-                "CREATE INDEX outbox_due ON outbox (consumer, dead, due_at)",
+                "CREATE INDEX outbox_due ON outbox (consumer, tenant_id, dead, due_at)",
             ],
         )
         .await?;

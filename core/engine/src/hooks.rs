@@ -7,6 +7,8 @@
 //! Lifelines are never put before a hook: `CheckOut`, `TokenUpdate`, bootstrap tokens, certificate renewal, the engine's
 //! own declarative sync, and commands sent with break-glass. Hooks are told of them afterwards, by events.
 
+mod table;
+
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +20,9 @@ use crate::actor::ActorKind;
 use crate::clock::Micros;
 use crate::event::{Event, EventKind};
 use crate::ids::{DeviceId, EnrollmentId, TenantId};
+
+pub use table::HookTable;
+pub(crate) use table::Watching;
 
 /// All hooks of one call share this much time.
 const CHAIN_BUDGET: Duration = Duration::from_millis(400);
@@ -42,6 +47,19 @@ pub enum HookError {
     Budget,
 }
 
+/// One thing that is known of a device or its user.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KnownFact {
+    /// Its name.
+    pub name: String,
+    /// Its value.
+    pub value: Value,
+    /// Who said so.
+    pub source: String,
+    /// When it was observed.
+    pub observed_at: Micros,
+}
+
 /// What a hook is told of a device: small, and frozen at `revision`.
 #[derive(Clone, Debug, Default)]
 pub struct DeviceSnapshot {
@@ -62,7 +80,11 @@ pub struct DeviceSnapshot {
     /// `OSVersion`.
     pub os_version: Option<String>,
     /// What is known besides, by name.
-    pub facts: Vec<(String, Value)>,
+    pub facts: Vec<KnownFact>,
+    /// The groups it is in, sorted.
+    pub groups: Vec<String>,
+    /// When it last spoke to the server; 0 if never.
+    pub seen_at: Micros,
     /// Raised with every change of the device or its facts.
     pub revision: i64,
 }
@@ -126,7 +148,7 @@ pub trait CommandAmendHook: Send + Sync {
     /// Whether it wants to see commands of this type.
     fn matches(&self, request_type: &str) -> bool;
     /// Returns its changes; asked again with them applied it must return none.
-    async fn amend(&self, draft: &CommandDraft) -> Result<Vec<Change>, HookError>;
+    async fn amend(&self, now: Micros, draft: &CommandDraft) -> Result<Vec<Change>, HookError>;
 }
 
 /// When a command is judged.
@@ -179,13 +201,29 @@ pub struct KeyedEffect {
     pub effect: Effect,
 }
 
+/// Names a channel of a device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Channel {
+    /// By its enrollment.
+    Enrollment(EnrollmentId),
+    /// The one that is enabled for a device, or for a user of it.
+    Of {
+        /// The device.
+        device: DeviceId,
+        /// Empty for the device channel.
+        user_key: String,
+    },
+}
+
 /// An effect.
 #[derive(Clone, Debug)]
 pub enum Effect {
     /// Queue a command for a channel.
     Enqueue {
         /// The channel.
-        enrollment: EnrollmentId,
+        channel: Channel,
+        /// Not sent after this time.
+        not_after: Option<Micros>,
         /// A `Command` dictionary with its `RequestType`.
         command: plist::Dictionary,
     },
@@ -212,7 +250,7 @@ pub enum Effect {
     /// Ring a channel.
     Wake {
         /// The channel.
-        enrollment: EnrollmentId,
+        channel: Channel,
     },
 }
 
@@ -228,7 +266,7 @@ pub trait EventObserver: Send + Sync {
     /// Whether it wants to see events of this kind.
     fn wants(&self, kind: EventKind) -> bool;
     /// Handles some events of one device.
-    async fn on_events(&self, batch: &[Event]) -> Result<Vec<KeyedEffect>, HookError>;
+    async fn on_events(&self, now: Micros, batch: &[Event]) -> Result<Vec<KeyedEffect>, HookError>;
 }
 
 /// Answers `GetToken`. Without one the answer is 400.
@@ -299,11 +337,20 @@ impl Hooks {
             .any(|hook| hook.matches(request_type, Stage::Delivery))
     }
 
-    pub(crate) fn consumers(&self) -> Vec<String> {
-        self.observers
-            .iter()
-            .map(|hook| hook.name().to_owned())
-            .collect()
+    /// These hooks, and others after them.
+    fn followed_by(&self, other: Self) -> Self {
+        let mut all = self.clone();
+        all.extend(other);
+        all
+    }
+
+    /// Takes up others after these.
+    pub fn extend(&mut self, other: Self) {
+        self.enrollment.extend(other.enrollment);
+        self.amend.extend(other.amend);
+        self.validate.extend(other.validate);
+        self.observers.extend(other.observers);
+        self.tokens.extend(other.tokens);
     }
 
     /// Asks every enrollment hook; the strictest answer holds.
@@ -328,14 +375,18 @@ impl Hooks {
     }
 
     /// Lets every amending hook change the draft, one after the other. Returns who changed which key.
-    pub(crate) async fn amend(&self, draft: &mut CommandDraft) -> Vec<(String, String)> {
+    pub(crate) async fn amend(
+        &self,
+        now: Micros,
+        draft: &mut CommandDraft,
+    ) -> Vec<(String, String)> {
         let mut changed = Vec::new();
         let mut budget = Budget::new();
         for hook in &self.amend {
             if !hook.matches(&draft.request_type) {
                 continue;
             }
-            match budget.run(COMMAND_BUDGET, hook.amend(draft)).await {
+            match budget.run(COMMAND_BUDGET, hook.amend(now, draft)).await {
                 Ok(changes) => {
                     for change in changes {
                         let key = match &change {

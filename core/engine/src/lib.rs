@@ -20,6 +20,7 @@ mod store;
 mod writer;
 
 pub use actor::{Actor, ActorKind, Cause};
+pub use admin::values::{dictionary as dictionary_from_json, json as json_from_plist};
 pub use engine::{
     Cancelled, CommandBody, Condition, DeviceReply, Engine, EngineOptions, Enqueue, Enqueued,
     Identity, TargetResult, UserAuthenticatePolicy,
@@ -31,4 +32,5 @@ pub use ids::{
     TenantId, TokenId,
 };
 pub use seal::{Keyring, Place, RootKey, TenantKeys};
+pub use store::plugins::{PluginRow, SwitchRow};
 pub use store::{Store, StoreOptions};

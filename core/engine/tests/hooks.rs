@@ -16,7 +16,8 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use pomona_engine::hooks::{
-    Change, CommandVerdict, Effect, EnrollmentDecision, Hooks, KeyedEffect, Stage as Moment,
+    Change, Channel, CommandVerdict, Effect, EnrollmentDecision, Hooks, KeyedEffect,
+    Stage as Moment,
 };
 use pomona_engine::{
     Actor, Cause, CommandBody, Enqueue, Enqueued, EnrollmentId, Error, EventKind, PrincipalId,
@@ -598,7 +599,8 @@ async fn effects_are_committed_once_for_their_key_with_the_plugin_as_actor() {
                 (
                     "a",
                     Effect::Enqueue {
-                        enrollment,
+                        channel: Channel::Enrollment(enrollment),
+                        not_after: None,
                         command,
                     },
                 ),
@@ -619,7 +621,12 @@ async fn effects_are_committed_once_for_their_key_with_the_plugin_as_actor() {
                         body: serde_json::json!({ "hello": true }),
                     },
                 ),
-                ("d", Effect::Wake { enrollment }),
+                (
+                    "d",
+                    Effect::Wake {
+                        channel: Channel::Enrollment(enrollment),
+                    },
+                ),
             ];
             Act::Say(
                 effects

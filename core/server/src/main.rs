@@ -7,6 +7,7 @@
 mod client;
 mod files;
 mod init;
+mod plugin;
 mod serve;
 mod settings;
 mod simulate;
@@ -46,6 +47,11 @@ enum Verb {
     OperatorToken(init::OperatorToken),
     #[command(flatten)]
     Client(client::ClientVerb),
+    /// Plugins: build, install, switch on.
+    #[command(subcommand)]
+    Plugin(plugin::PluginVerb),
+    #[command(hide = true)]
+    CompilePlugin(plugin::CompilePlugin),
     /// Run a simulated fleet against a server.
     Simulate(simulate::Simulate),
 }
@@ -106,6 +112,8 @@ fn run(cli: Cli, flags: BTreeMap<String, String>) -> anyhow::Result<()> {
             Verb::Init(verb) => init::init(verb).await,
             Verb::OperatorToken(verb) => init::operator_token(verb, cli.dir.as_deref()).await,
             Verb::Client(verb) => client::run(verb, &cli.place, cli.dir.as_deref()).await,
+            Verb::Plugin(verb) => plugin::run(verb, &cli.place, cli.dir.as_deref()).await,
+            Verb::CompilePlugin(verb) => plugin::compile_plugin(&verb),
             Verb::Simulate(verb) => simulate::simulate(verb, &cli.place, cli.dir.as_deref()).await,
             Verb::Serve(verb) => {
                 let settings = settings::load(&settings::Sources {

@@ -10,6 +10,7 @@ use super::caller::Caller;
 use super::instant::Instant;
 use crate::error::{Error, Result};
 use crate::event::Event;
+use crate::hooks::HookTable;
 use crate::ids::TenantId;
 use crate::store::Store;
 use crate::store::admin_groups::FactChange;
@@ -65,7 +66,7 @@ pub(crate) async fn set_fact(
     device: &str,
     name: &str,
     value: Option<&Value>,
-    consumers: &[String],
+    readers: &HookTable,
 ) -> Result<Vec<Event>> {
     check(name)?;
     let device = super::devices::find_device(store, tenant, device).await?;
@@ -78,7 +79,7 @@ pub(crate) async fn set_fact(
         source: &source,
     };
     store
-        .change_fact(caller.actor(), tenant, change, consumers)
+        .change_fact(caller.actor(), tenant, change, readers)
         .await
 }
 

@@ -15,6 +15,7 @@ pub(crate) mod groups;
 pub(crate) mod instant;
 pub(crate) mod links;
 pub(crate) mod page;
+pub mod plugins;
 pub(crate) mod principals;
 pub(crate) mod ring;
 pub(crate) mod scope;

@@ -56,6 +56,10 @@ scopes! {
     PushRead = "push:read",
     /// Ring devices, import push certificates.
     PushWrite = "push:write",
+    /// See plugins and how they are doing.
+    PluginsRead = "plugins:read",
+    /// Switch plugins on and off; for the operator, install and remove them.
+    PluginsWrite = "plugins:write",
     /// See tokens, never their secret.
     TokensRead = "tokens:read",
     /// Make tokens for oneself, revoke tokens.
@@ -88,6 +92,7 @@ impl Scope {
             Self::CommandsSend => wanted == Self::CommandsRead,
             Self::EnrollWrite => wanted == Self::EnrollRead,
             Self::PushWrite => wanted == Self::PushRead,
+            Self::PluginsWrite => wanted == Self::PluginsRead,
             Self::TokensWrite => wanted == Self::TokensRead,
             Self::PrincipalsWrite => wanted == Self::PrincipalsRead,
             Self::TenantsWrite => wanted == Self::TenantsRead,

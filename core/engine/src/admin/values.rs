@@ -24,7 +24,7 @@ const DEEPEST: usize = 64;
 ///
 /// # Errors
 /// [`Error::Invalid`] names the place of what has no counterpart.
-pub(crate) fn dictionary(members: &Map<String, Json>) -> Result<Dictionary> {
+pub fn dictionary(members: &Map<String, Json>) -> Result<Dictionary> {
     to_dictionary(members, "parameters", 0)
 }
 
@@ -96,7 +96,7 @@ fn date(text: &str) -> Option<Plist> {
 }
 
 /// Turns a property list into JSON. A number that JSON cannot say becomes a text.
-pub(crate) fn json(value: &Plist) -> Json {
+pub fn json(value: &Plist) -> Json {
     match value {
         Plist::Array(items) => Json::Array(items.iter().map(json).collect()),
         Plist::Dictionary(members) => {

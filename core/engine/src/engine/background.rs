@@ -42,10 +42,8 @@ impl Engine {
             Duration::from_secs(3_600),
             |engine| async move { partitions::ensure(engine.store()).await },
         );
-        for observer in self.shared().hooks.observers.clone() {
-            let engine = self.clone();
-            self.spawn(async move { engine.observe(observer).await });
-        }
+        let engine = self.clone();
+        self.spawn(async move { engine.observe_all().await });
     }
 
     fn every<F, T>(&self, name: &'static str, interval: Duration, work: F)
@@ -138,8 +136,7 @@ impl Engine {
             let freed = queue::successors(&mut tx, &left).await?;
             push::mark_due(&mut tx, now, &freed).await?;
             let written =
-                events::append_locked(&mut tx, now, &mut heads, told, &self.shared().consumers)
-                    .await?;
+                events::append_locked(&mut tx, now, &mut heads, told, &self.shared().hooks).await?;
             tx.commit().await?;
             self.announce(written);
         }
@@ -223,8 +220,8 @@ impl Engine {
                 cause: Cause::default(),
                 body: json!({ "acts": true }),
             };
-            let consumers = &self.shared().consumers;
-            let written = self.store().append_events(vec![event], consumers).await?;
+            let readers = &self.shared().hooks;
+            let written = self.store().append_events(vec![event], readers).await?;
             self.announce(written);
         }
         Ok(())

@@ -218,7 +218,12 @@ impl Engine {
                     actor: actor.kind,
                 };
                 if !request.break_glass {
-                    let changes = self.shared().hooks.amend(&mut draft).await;
+                    let changes = self
+                        .shared()
+                        .hooks
+                        .of(tenant)
+                        .amend(self.now(), &mut draft)
+                        .await;
                     if !changes.is_empty() {
                         let list: Vec<String> = changes
                             .iter()
@@ -269,9 +274,8 @@ impl Engine {
 
     /// Asks the validating hooks, target by target.
     async fn judge_targets(&self, prepared: &mut Prepared) -> Result<()> {
-        let asked = self
-            .shared()
-            .hooks
+        let hooks = self.shared().hooks.of(prepared.tenant);
+        let asked = hooks
             .validate
             .iter()
             .any(|hook| hook.matches(&prepared.request_type, Stage::Enqueue));
@@ -290,9 +294,7 @@ impl Engine {
             let snapshot = self
                 .snapshot(prepared.tenant, target.device, target.enrollment)
                 .await?;
-            let verdict = self
-                .shared()
-                .hooks
+            let verdict = hooks
                 .validate(Stage::Enqueue, self.now(), &snapshot, &draft)
                 .await;
             match verdict {
@@ -494,7 +496,7 @@ impl Engine {
                 }),
             })
             .collect();
-        events::append_locked(tx, now, heads, queued, &self.shared().consumers).await
+        events::append_locked(tx, now, heads, queued, &self.shared().hooks).await
     }
 
     /// Cancels a command on all channels where it is open, or on some of them (Q10).
@@ -577,7 +579,7 @@ impl Engine {
         let freed = rows::successors(&mut tx, &left).await?;
         push::mark_due(&mut tx, now, &freed).await?;
         let written =
-            events::append_locked(&mut tx, now, &mut heads, told, &self.shared().consumers).await?;
+            events::append_locked(&mut tx, now, &mut heads, told, &self.shared().hooks).await?;
         if !done.is_empty() {
             let entry = AuditEntry {
                 tenant: Some(tenant),

@@ -203,12 +203,12 @@ impl Engine {
         enrollment: EnrollmentId,
         service: &str,
     ) -> Result<DeviceReply> {
-        let hooks = &self.shared().hooks.tokens;
-        if hooks.is_empty() {
+        let hooks = self.shared().hooks.of(tenant);
+        if hooks.tokens.is_empty() {
             return Ok(DeviceReply::BadRequest);
         }
         let snapshot = self.snapshot(tenant, device, enrollment).await?;
-        for hook in hooks {
+        for hook in &hooks.tokens {
             match hook.token(&snapshot, service).await {
                 Ok(Some(token)) => {
                     return Ok(DeviceReply::Plist(Bytes::from(
@@ -252,7 +252,13 @@ impl Engine {
             quarantine: false,
             now: self.now(),
         };
-        match self.shared().hooks.decide(&request).await {
+        match self
+            .shared()
+            .hooks
+            .of(job.ask.tenant)
+            .decide(&request)
+            .await
+        {
             EnrollmentDecision::Allow => Decision::Allow,
             EnrollmentDecision::Hold(reason) => {
                 tracing::info!(reason, "an enrollment hook holds an enrollment back");
@@ -300,6 +306,7 @@ impl Engine {
             match self
                 .shared()
                 .hooks
+                .of(request.tenant)
                 .validate(Stage::Delivery, now, &snapshot, &draft)
                 .await
             {
@@ -349,8 +356,8 @@ impl Engine {
         };
         let engine = self.clone();
         tokio::spawn(async move {
-            let consumers = engine.shared().consumers.clone();
-            match engine.store().append_events(vec![event], &consumers).await {
+            let readers = engine.shared().hooks.clone();
+            match engine.store().append_events(vec![event], &readers).await {
                 Ok(written) => engine.announce(written),
                 Err(error) => tracing::warn!(error = %error, "a refusal could not be written down"),
             }

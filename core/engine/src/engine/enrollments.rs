@@ -210,8 +210,8 @@ impl Engine {
         out: Aftermath,
     ) -> Result<()> {
         let now = subject.now;
-        let consumers = &self.shared().consumers;
-        let written = events::append_locked(&mut tx, now, heads, out.events, consumers).await?;
+        let readers = &self.shared().hooks;
+        let written = events::append_locked(&mut tx, now, heads, out.events, readers).await?;
         if let Some((action, target)) = act {
             let entry = AuditEntry {
                 tenant: Some(subject.tenant),

@@ -4,19 +4,20 @@
 //! observers, push). Knows no HTTP. In the flow: `http` -> here -> the batch writer -> `store`.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::{Notify, broadcast};
+use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
+use crate::admin::plugins::PluginHost;
 use crate::clock::{DAY, HOUR, Micros};
 use crate::error::Result;
 use crate::event::Event;
-use crate::hooks::Hooks;
+use crate::hooks::HookTable;
 use crate::identity::journal::Journal;
 use crate::identity::{Issuer, IssuerOptions};
 use crate::push::{ApnsTransport, PushOptions, Pusher, PusherHandle};
@@ -101,6 +102,7 @@ struct Inner {
     cancel: CancellationToken,
     tasks: Mutex<Vec<JoinHandle<()>>>,
     writer_ended: Mutex<Option<tokio::sync::oneshot::Receiver<()>>>,
+    plugins: OnceLock<Arc<dyn PluginHost>>,
 }
 
 impl std::fmt::Debug for Engine {
@@ -124,9 +126,10 @@ impl Engine {
     pub async fn start(
         store: Store,
         options: EngineOptions,
-        hooks: Hooks,
+        hooks: impl Into<HookTable>,
         transport: Arc<dyn ApnsTransport>,
     ) -> Result<Self> {
+        let hooks: HookTable = hooks.into();
         // A clock that was set back while the server was down cannot revive what had expired (Q11).
         store.clock().raise(store.newest_time().await?);
         let journal = Journal::open(&options.journal_path)?;
@@ -139,7 +142,7 @@ impl Engine {
             store.clone(),
             transport,
             PushOptions {
-                consumers: hooks.consumers(),
+                readers: hooks.clone(),
                 ..options.push.clone()
             },
             move |written: Vec<Event>| {
@@ -157,7 +160,7 @@ impl Engine {
             IssuerOptions {
                 sign_message: options.sign_message,
                 trust_anchors: options.trust_anchors.clone(),
-                consumers: hooks.consumers(),
+                readers: hooks.clone(),
                 announce: Arc::new(move |written: Vec<Event>| {
                     for event in written {
                         // Nobody listening is not an error.
@@ -169,7 +172,6 @@ impl Engine {
         );
         let wake = pusher.clone();
         let shared = Arc::new(Shared {
-            consumers: hooks.consumers(),
             bodies: moka::sync::Cache::builder()
                 .max_capacity(64 << 20)
                 .weigher(|_, body: &bytes::Bytes| {
@@ -185,7 +187,7 @@ impl Engine {
             silence: options.silence,
             health: Default::default(),
             wake_push: Box::new(move || wake.wake()),
-            wake_consumers: Notify::new(),
+            wake_observers: watch::channel(0).0,
             expired: Mutex::default(),
             refusals: RecentRefusals::default(),
         });
@@ -199,6 +201,7 @@ impl Engine {
             cancel,
             tasks: Mutex::default(),
             writer_ended: Mutex::new(Some(writer_ended)),
+            plugins: OnceLock::new(),
         }));
         engine.start_background();
         Ok(engine)
@@ -228,6 +231,22 @@ impl Engine {
     /// How this engine was started.
     pub fn options(&self) -> &EngineOptions {
         &self.0.options
+    }
+
+    /// The hooks in force.
+    pub fn hooks(&self) -> &HookTable {
+        &self.0.shared.hooks
+    }
+
+    /// Lets `host` run plugins; the first one stays.
+    pub fn attach_plugins(&self, host: Arc<dyn PluginHost>) {
+        // A second host would be a mistake of the program, and changes nothing.
+        let _ = self.0.plugins.set(host);
+    }
+
+    /// What runs plugins, if anything does.
+    pub(crate) fn plugin_host(&self) -> Option<&dyn PluginHost> {
+        self.0.plugins.get().map(AsRef::as_ref)
     }
 
     /// What issues certificates and makes profiles.

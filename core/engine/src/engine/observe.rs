@@ -7,6 +7,8 @@
 use std::sync::Arc;
 
 use serde_json::json;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use super::commands::Prepared;
 use super::{CommandBody, Engine, Enqueue};
@@ -14,8 +16,10 @@ use crate::actor::{Actor, ActorKind, Cause};
 use crate::clock::{HOUR, Micros, SECOND};
 use crate::error::{Error, Result};
 use crate::event::{Event, EventKind, NewEvent};
-use crate::hooks::{Effect, EventObserver, HookError, KeyedEffect, OBSERVER_BUDGET};
-use crate::ids::{DeviceId, TenantId};
+use crate::hooks::{
+    Channel, Effect, EventObserver, HookError, KeyedEffect, OBSERVER_BUDGET, Watching,
+};
+use crate::ids::{DeviceId, EnrollmentId, TenantId};
 use crate::store::outbox::{self, Waiting};
 use crate::store::{events, facts, push, queue};
 
@@ -27,23 +31,61 @@ const MAX_ATTEMPTS: i64 = 12;
 const MAX_DEPTH: u32 = 3;
 
 impl Engine {
-    /// Serves one observer until the engine stops.
-    pub(super) async fn observe(&self, observer: Arc<dyn EventObserver>) {
+    /// Serves everyone who watches, as the table of hooks changes, until the engine stops.
+    pub(super) async fn observe_all(&self) {
+        let mut changes = self.shared().hooks.changes();
+        let mut served: Vec<(Watching, CancellationToken, JoinHandle<()>)> = Vec::new();
         loop {
-            let worked = match self.observe_once(&observer).await {
+            changes.mark_unchanged();
+            let wanted = self.shared().hooks.observers();
+            let (kept, gone): (Vec<_>, Vec<_>) = served
+                .into_iter()
+                .partition(|(old, ..)| wanted.iter().any(|new| same(old, new)));
+            served = kept;
+            for (_, stop, task) in gone {
+                stop.cancel();
+                // What it has in hand is committed or not before another may take it up.
+                let _ = task.await;
+            }
+            for watching in wanted {
+                if served.iter().any(|(old, ..)| same(old, &watching)) {
+                    continue;
+                }
+                let stop = self.0.cancel.child_token();
+                let (engine, own, until) = (self.clone(), watching.clone(), stop.clone());
+                let task = tokio::spawn(async move { engine.observe(&own, until).await });
+                served.push((watching, stop, task));
+            }
+            tokio::select! {
+                () = self.0.cancel.cancelled() => break,
+                Ok(()) = changes.changed() => {}
+            }
+        }
+        for (.., task) in served {
+            let _ = task.await;
+        }
+    }
+
+    /// Serves one observer until it is told to stop.
+    async fn observe(&self, watching: &Watching, stop: CancellationToken) {
+        let observer = &watching.observer;
+        let mut wake = self.shared().wake_observers.subscribe();
+        loop {
+            wake.mark_unchanged();
+            let worked = match self.observe_once(observer, watching.tenant).await {
                 Ok(worked) => worked,
                 Err(error) => {
                     tracing::warn!(hook.name = observer.name(), error = %error, "events wait for an observer");
                     false
                 }
             };
-            if self.0.cancel.is_cancelled() {
+            if stop.is_cancelled() {
                 return;
             }
             if !worked {
                 tokio::select! {
-                    () = self.0.cancel.cancelled() => return,
-                    () = self.shared().wake_consumers.notified() => {}
+                    () = stop.cancelled() => return,
+                    Ok(()) = wake.changed() => {}
                     () = tokio::time::sleep(self.0.options.poll_interval) => {}
                 }
             }
@@ -51,9 +93,13 @@ impl Engine {
     }
 
     /// Handles what waits for one device; says whether there was anything.
-    async fn observe_once(&self, observer: &Arc<dyn EventObserver>) -> Result<bool> {
+    async fn observe_once(
+        &self,
+        observer: &Arc<dyn EventObserver>,
+        tenant: Option<TenantId>,
+    ) -> Result<bool> {
         let mut tx = self.store().begin_read().await?;
-        let waiting = outbox::next(&mut tx, observer.name(), self.now(), BATCH).await?;
+        let waiting = outbox::next(&mut tx, observer.name(), tenant, self.now(), BATCH).await?;
         tx.rollback().await?;
         let Some(first) = waiting.first() else {
             return Ok(false);
@@ -67,7 +113,7 @@ impl Engine {
         let effects = if wanted.is_empty() {
             Ok(Vec::new())
         } else {
-            tokio::time::timeout(OBSERVER_BUDGET, observer.on_events(&wanted))
+            tokio::time::timeout(OBSERVER_BUDGET, observer.on_events(self.now(), &wanted))
                 .await
                 .unwrap_or(Err(HookError::Budget))
         };
@@ -114,12 +160,27 @@ impl Engine {
         for KeyedEffect { key, effect } in effects.into_iter().filter(|_| !cut) {
             let ready = match effect {
                 Effect::Enqueue {
-                    enrollment,
+                    channel,
+                    not_after,
                     command,
                 } => {
-                    let request = Enqueue::new(CommandBody::Dictionary(command), vec![enrollment]);
+                    let Some(enrollment) = self.enabled(tenant, &channel).await? else {
+                        tracing::info!(
+                            hook.name = observer.name(),
+                            ?channel,
+                            "an effect names a channel that is not enrolled; it is left out"
+                        );
+                        continue;
+                    };
+                    let mut request =
+                        Enqueue::new(CommandBody::Dictionary(command), vec![enrollment]);
+                    request.not_after = not_after;
                     Ready::Command(Box::new(self.prepare(tenant, actor, cause, request).await?))
                 }
+                Effect::Wake { channel } => match self.enabled(tenant, &channel).await? {
+                    Some(enrollment) => Ready::Wake(enrollment),
+                    None => continue,
+                },
                 other => Ready::Other(other),
             };
             prepared.push((format!("effect:{}:{key}", observer.name()), ready));
@@ -146,6 +207,9 @@ impl Engine {
             queue::remember(&mut tx, self.now(), tenant, &key, &[], "{}").await?;
             match ready {
                 Ready::Command(prepared) => written.extend(self.write(&mut tx, &prepared).await?.1),
+                Ready::Wake(enrollment) => {
+                    push::mark_due(&mut tx, self.now(), &[enrollment]).await?;
+                }
                 Ready::Other(effect) => {
                     let told = self.apply(&mut tx, observer.name(), tenant, effect).await?;
                     let told = told
@@ -157,7 +221,7 @@ impl Engine {
                         })
                         .collect();
                     written.extend(
-                        events::append(&mut tx, self.now(), told, &self.shared().consumers).await?,
+                        events::append(&mut tx, self.now(), told, &self.shared().hooks).await?,
                     );
                 }
             }
@@ -166,6 +230,18 @@ impl Engine {
         self.announce(written);
         (self.shared().wake_push)();
         Ok(())
+    }
+
+    /// The enrollment that an effect means, if it is one of this tenant.
+    async fn enabled(&self, tenant: TenantId, channel: &Channel) -> Result<Option<EnrollmentId>> {
+        let (device, user_key) = match channel {
+            Channel::Enrollment(enrollment) => return Ok(Some(*enrollment)),
+            Channel::Of { device, user_key } => (*device, user_key),
+        };
+        let mut tx = self.store().begin_read().await?;
+        let found = queue::enabled_channel(&mut tx, tenant, device, user_key).await?;
+        tx.rollback().await?;
+        Ok(found)
     }
 
     async fn apply(
@@ -221,12 +297,8 @@ impl Engine {
                     json!({ "topic": topic, "by": observer, "body": body }),
                 )]
             }
-            Effect::Wake { enrollment } => {
-                push::mark_due(tx, self.now(), &[enrollment]).await?;
-                Vec::new()
-            }
-            // Commands were prepared by the caller.
-            Effect::Enqueue { .. } => Vec::new(),
+            // The caller has prepared these.
+            Effect::Wake { .. } | Effect::Enqueue { .. } => Vec::new(),
         })
     }
 
@@ -256,8 +328,15 @@ impl Engine {
     }
 }
 
+/// Whether an observer is the very same, for the same tenant.
+fn same(left: &Watching, right: &Watching) -> bool {
+    left.tenant == right.tenant
+        && std::ptr::addr_eq(Arc::as_ptr(&left.observer), Arc::as_ptr(&right.observer))
+}
+
 enum Ready {
     Command(Box<Prepared>),
+    Wake(EnrollmentId),
     Other(Effect),
 }
 
@@ -271,10 +350,10 @@ impl Ready {
         }
     }
 
-    fn enrollment(&self) -> Option<crate::EnrollmentId> {
+    fn enrollment(&self) -> Option<EnrollmentId> {
         match self {
             Self::Command(prepared) => prepared.first_target(),
-            Self::Other(Effect::Wake { enrollment }) => Some(*enrollment),
+            Self::Wake(enrollment) => Some(*enrollment),
             Self::Other(_) => None,
         }
     }

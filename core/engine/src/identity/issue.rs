@@ -222,9 +222,8 @@ impl Issuer {
         let written = match gathered.device.filter(|device| heads.contains_key(device)) {
             Some(device) => {
                 let event = issued_event(asking.tenant, device, grant.enrollment, &row);
-                let consumers = &self.options().consumers;
-                events::append_locked(&mut tx, asking.now, &mut heads, vec![event], consumers)
-                    .await?
+                let readers = &self.options().readers;
+                events::append_locked(&mut tx, asking.now, &mut heads, vec![event], readers).await?
             }
             None => Vec::new(),
         };

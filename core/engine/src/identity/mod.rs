@@ -42,6 +42,7 @@ pub(crate) use issue::Answer;
 use crate::clock::{DAY, Micros};
 use crate::error::Result;
 use crate::event::Event;
+use crate::hooks::HookTable;
 use crate::ids::{CaId, TenantId};
 use crate::store::Store;
 use authority::Issuing;
@@ -66,7 +67,7 @@ pub struct IssuerOptions {
     /// How long a device certificate lives, in microseconds; one year unless told otherwise.
     pub certificate_life: Micros,
     /// Who handles the events that are written here.
-    pub consumers: Vec<String>,
+    pub readers: HookTable,
     /// Called with the events that were written, after the commit.
     pub announce: Arc<dyn Fn(Vec<Event>) + Send + Sync>,
 }
@@ -80,7 +81,7 @@ impl IssuerOptions {
             trust_anchors: Vec::new(),
             legacy_scep: true,
             certificate_life: 365 * DAY,
-            consumers: Vec::new(),
+            readers: HookTable::default(),
             announce: Arc::new(|_| {}),
         }
     }

@@ -21,6 +21,7 @@ use super::transport::ApnsTransport;
 use crate::clock::Micros;
 use crate::error::Result;
 use crate::event::Event;
+use crate::hooks::HookTable;
 use crate::ids::TenantId;
 use crate::store::Store;
 use crate::store::push::Rung;
@@ -41,7 +42,7 @@ pub struct PushOptions {
     /// How often the table is looked at when no signal comes.
     pub poll: Duration,
     /// Who must handle each event that is written (`store::events`).
-    pub consumers: Vec<String>,
+    pub readers: HookTable,
 }
 
 impl Default for PushOptions {
@@ -53,7 +54,7 @@ impl Default for PushOptions {
             coalesce: Duration::from_secs(10),
             expiration: Duration::from_secs(7 * 86_400),
             poll: Duration::from_secs(1),
-            consumers: Vec::new(),
+            readers: HookTable::default(),
         }
     }
 }

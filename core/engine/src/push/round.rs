@@ -262,8 +262,8 @@ impl Pusher {
             return Ok(Vec::new());
         }
         let mut tx = self.store.begin().await?;
-        let consumers = &self.options.consumers;
-        let events = rows::record(&mut tx, self.now(), rung, consumers).await?;
+        let readers = &self.options.readers;
+        let events = rows::record(&mut tx, self.now(), rung, readers).await?;
         tx.commit().await?;
         Ok(events)
     }

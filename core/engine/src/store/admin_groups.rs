@@ -16,6 +16,7 @@ use crate::admin::audit::AuditEntry;
 use crate::enrollment::EnrollmentState;
 use crate::error::{Error, Result};
 use crate::event::{Event, EventKind, NewEvent};
+use crate::hooks::HookTable;
 use crate::ids::{DeviceId, EnrollmentId, GroupId, TenantId};
 
 /// Names that one query looks up.
@@ -295,7 +296,7 @@ impl Store {
         actor: Actor,
         tenant: TenantId,
         change: FactChange<'_>,
-        consumers: &[String],
+        readers: &HookTable,
     ) -> Result<Vec<Event>> {
         let now = self.clock().now();
         let mut tx = self.begin().await?;
@@ -341,8 +342,7 @@ impl Store {
             cause: Cause::default(),
             body: serde_json::json!({ "name": change.name, "removed": change.value.is_none() }),
         };
-        let written =
-            events::append_locked(&mut tx, now, &mut heads, vec![event], consumers).await?;
+        let written = events::append_locked(&mut tx, now, &mut heads, vec![event], readers).await?;
         let details = serde_json::json!({ "name": change.name, "removed": change.value.is_none() });
         let entry = entry(
             tenant,

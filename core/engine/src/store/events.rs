@@ -13,6 +13,7 @@ use crate::actor::ActorKind;
 use crate::clock::Micros;
 use crate::error::Result;
 use crate::event::{Event, NewEvent};
+use crate::hooks::HookTable;
 use crate::ids::DeviceId;
 
 /// Locks the head rows of `devices`, in order, and returns the last event number of each.
@@ -40,19 +41,19 @@ pub(crate) async fn lock_heads(
     Ok(heads)
 }
 
-/// Writes `events` in their order and numbers them, taking the locks itself. `consumers` are those that
-/// must handle each event; pass none when nobody listens.
+/// Writes `events` in their order and numbers them, taking the locks itself. `readers` says who must handle
+/// each of them.
 pub(crate) async fn append(
     tx: &mut Tx,
     now: Micros,
     events: Vec<NewEvent>,
-    consumers: &[String],
+    readers: &HookTable,
 ) -> Result<Vec<Event>> {
     if events.is_empty() {
         return Ok(Vec::new());
     }
     let mut heads = lock_heads(tx, events.iter().map(|event| event.device)).await?;
-    append_locked(tx, now, &mut heads, events, consumers).await
+    append_locked(tx, now, &mut heads, events, readers).await
 }
 
 /// As [`append`], when the caller holds the locks and knows the numbers.
@@ -61,10 +62,10 @@ pub(crate) async fn append_locked(
     now: Micros,
     heads: &mut BTreeMap<DeviceId, i64>,
     events: Vec<NewEvent>,
-    consumers: &[String],
+    readers: &HookTable,
 ) -> Result<Vec<Event>> {
     let mut batch = Batch::default();
-    let written = append_to(&mut batch, now, heads, events, consumers);
+    let written = append_to(&mut batch, now, heads, events, readers);
     tx.run(batch).await?;
     Ok(written)
 }
@@ -75,7 +76,7 @@ pub(crate) fn append_to(
     now: Micros,
     heads: &mut BTreeMap<DeviceId, i64>,
     events: Vec<NewEvent>,
-    consumers: &[String],
+    readers: &HookTable,
 ) -> Vec<Event> {
     if events.is_empty() {
         return Vec::new();
@@ -113,9 +114,7 @@ pub(crate) fn append_to(
         ),
     ];
     batch.update("device_head", 1, numbers);
-    for consumer in consumers {
-        enlist(batch, consumer, &written);
-    }
+    enlist(batch, readers, &written);
     written
 }
 
@@ -182,14 +181,24 @@ fn insert(batch: &mut Batch, events: &[Event]) {
     batch.insert("event", rows);
 }
 
-fn enlist(batch: &mut Batch, consumer: &str, events: &[Event]) {
+/// One row for each event and each reader of it; none is written where nobody reads.
+fn enlist(batch: &mut Batch, readers: &HookTable, events: &[Event]) {
+    if !readers.watched() {
+        return;
+    }
+    let mut due: Vec<(String, &Event)> = Vec::new();
+    for event in events {
+        let names = readers.readers(event.tenant_id, event.kind);
+        due.extend(names.into_iter().map(|name| (name, event)));
+    }
+    if due.is_empty() {
+        return;
+    }
+    let (names, events): (Vec<String>, Vec<&Event>) = due.into_iter().unzip();
     let all = |value| Column::Int(vec![value; events.len()]);
     let at = || Column::Int(events.iter().map(|e| e.at).collect());
     let rows = vec![
-        (
-            "consumer",
-            Column::Text(vec![consumer.to_owned(); events.len()]),
-        ),
+        ("consumer", Column::Text(names)),
         (
             "device_id",
             Column::Uuid(events.iter().map(|e| e.device_id.0).collect()),
@@ -212,10 +221,10 @@ impl Store {
     pub(crate) async fn append_events(
         &self,
         events: Vec<NewEvent>,
-        consumers: &[String],
+        readers: &HookTable,
     ) -> Result<Vec<Event>> {
         let mut tx = self.begin().await?;
-        let written = append(&mut tx, self.clock().now(), events, consumers).await?;
+        let written = append(&mut tx, self.clock().now(), events, readers).await?;
         tx.commit().await?;
         Ok(written)
     }

@@ -40,6 +40,7 @@ mod kept;
 mod lite;
 pub(crate) mod outbox;
 pub(crate) mod partitions;
+pub(crate) mod plugins;
 pub(crate) mod push;
 pub(crate) mod queue;
 pub(crate) mod snapshot;

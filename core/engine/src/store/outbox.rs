@@ -18,24 +18,31 @@ pub(crate) struct Waiting {
     pub(crate) depth: u32,
 }
 
-/// The first events of the device whose turn it is, in order. A device whose first event waits for another try
+/// The first events of the device whose turn it is, in order; of one tenant or of all. A device whose first event waits for another try
 /// waits as a whole.
 pub(crate) async fn next(
     tx: &mut Tx,
     consumer: &str,
+    tenant: Option<TenantId>,
     now: Micros,
     limit: i64,
 ) -> Result<Vec<Waiting>> {
-    let Some(row) = tx
-        .query_one(
-            "SELECT o.device_id FROM outbox o WHERE o.consumer = ? AND o.dead = 0 AND o.due_at <= ?
+    let head = |only: &str| {
+        format!(
+            "SELECT o.device_id FROM outbox o WHERE o.consumer = ? AND o.dead = 0 AND o.due_at <= ? {only}
                AND NOT EXISTS (SELECT 1 FROM outbox b WHERE b.consumer = o.consumer AND b.device_id = o.device_id
                                AND b.seq < o.seq AND b.dead = 0)
-             ORDER BY o.due_at LIMIT 1",
-            args![consumer, now],
+             ORDER BY o.due_at LIMIT 1"
         )
-        .await?
-    else {
+    };
+    let found = match tenant {
+        Some(tenant) => {
+            let sql = head("AND o.tenant_id = ?");
+            tx.query_one(&sql, args![consumer, now, tenant]).await?
+        }
+        None => tx.query_one(&head(""), args![consumer, now]).await?,
+    };
+    let Some(row) = found else {
         return Ok(Vec::new());
     };
     let device = row.uuid(0)?;

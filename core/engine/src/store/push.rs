@@ -15,6 +15,7 @@ use super::sql::{Batch, Column, Row, Tx, args};
 use crate::clock::Micros;
 use crate::error::Result;
 use crate::event::{Event, NewEvent};
+use crate::hooks::HookTable;
 use crate::ids::{DeviceId, EnrollmentId, TenantId};
 
 /// A channel that is due, as it stands when it is claimed.
@@ -269,7 +270,7 @@ pub(crate) async fn record(
     tx: &mut Tx,
     now: Micros,
     mut rung: Vec<Rung>,
-    consumers: &[String],
+    readers: &HookTable,
 ) -> Result<Vec<Event>> {
     let mut heads = lock_heads(tx, rung.iter().map(|row| row.device)).await?;
     let events = rung
@@ -290,7 +291,7 @@ pub(crate) async fn record(
     );
     tx.execute_over(rung_columns(rung), &statement, args![now])
         .await?;
-    append_locked(tx, now, &mut heads, events, consumers).await
+    append_locked(tx, now, &mut heads, events, readers).await
 }
 
 fn rung_columns(rung: Vec<Rung>) -> super::sql::Rows {

@@ -48,6 +48,22 @@ pub(crate) async fn targets(
     Ok(out)
 }
 
+/// The enabled channel of a device, or of a user of it, if there is one.
+pub(crate) async fn enabled_channel(
+    tx: &mut Tx,
+    tenant: TenantId,
+    device: DeviceId,
+    user_key: &str,
+) -> Result<Option<EnrollmentId>> {
+    let row = tx
+        .query_one(
+            "SELECT e.id FROM enrollment e WHERE e.device_id = ? AND e.user_key = ? AND e.state = ? AND e.tenant_id = ?",
+            args![device, user_key, EnrollmentState::Enabled.code(), tenant],
+        )
+        .await?;
+    row.map(|row| row.uuid(0).map(EnrollmentId)).transpose()
+}
+
 /// Keeps a body once; a body that is there already stays.
 pub(crate) async fn keep_body(
     tx: &mut Tx,

@@ -4,7 +4,7 @@
 
 use super::sql::{Tx, args};
 use crate::error::{Error, Result};
-use crate::hooks::DeviceSnapshot;
+use crate::hooks::{DeviceSnapshot, KnownFact};
 use crate::ids::{DeviceId, EnrollmentId, TenantId};
 
 /// Facts that a snapshot carries at most.
@@ -19,8 +19,9 @@ pub(crate) async fn read(
 ) -> Result<DeviceSnapshot> {
     let row = tx
         .query_one(
-            "SELECT d.ident, d.serial_number, d.product_name, d.os_version, d.revision, e.user_key
+            "SELECT d.ident, d.serial_number, d.product_name, d.os_version, d.revision, e.user_key, ch.last_seen_at
              FROM device d JOIN enrollment e ON e.device_id = d.id
+             LEFT JOIN channel ch ON ch.enrollment_id = e.id
              WHERE d.id = ? AND d.tenant_id = ? AND e.id = ?",
             args![device, tenant, enrollment],
         )
@@ -36,18 +37,35 @@ pub(crate) async fn read(
         product_name: row.opt_text(2)?,
         os_version: row.opt_text(3)?,
         facts: Vec::new(),
+        groups: Vec::new(),
+        seen_at: row.opt_int(6)?.unwrap_or(0),
         revision: row.int(4)?,
     };
     let rows = tx
         .query(
-            "SELECT name, value FROM fact WHERE device_id = ? AND (user_key = '' OR user_key = ?)
+            "SELECT name, value, source, observed_at FROM fact WHERE device_id = ? AND (user_key = '' OR user_key = ?)
              ORDER BY user_key, name LIMIT ?",
             args![device, snapshot.user_key.as_str(), MAX_FACTS],
         )
         .await?;
     for row in rows {
         let value = serde_json::from_str(&row.text(1)?).unwrap_or(serde_json::Value::Null);
-        snapshot.facts.push((row.text(0)?, value));
+        snapshot.facts.push(KnownFact {
+            name: row.text(0)?,
+            value,
+            source: row.text(2)?,
+            observed_at: row.int(3)?,
+        });
+    }
+    let rows = tx
+        .query(
+            "SELECT g.name FROM group_member m JOIN device_group g ON g.id = m.group_id
+             WHERE m.device_id = ? ORDER BY g.name",
+            args![device],
+        )
+        .await?;
+    for row in rows {
+        snapshot.groups.push(row.text(0)?);
     }
     Ok(snapshot)
 }

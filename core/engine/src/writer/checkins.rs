@@ -231,7 +231,12 @@ impl Visit<'_> {
                     return Ok(Err(Refusal::ForeignTopic));
                 }
                 let mut quarantined = matches!(opening, Opening::Quarantine { .. });
-                if self.shared.hooks.decides_enrollment() {
+                if self
+                    .shared
+                    .hooks
+                    .of(self.job.ask.tenant)
+                    .decides_enrollment()
+                {
                     match self.job.decision {
                         None => return Ok(Ok(Answer::Decide)),
                         Some(Decision::Deny) => return Ok(Err(Refusal::Denied)),

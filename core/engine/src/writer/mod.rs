@@ -22,7 +22,7 @@ use crate::clock::{Micros, Random};
 use crate::enrollment::Refusal;
 use crate::error::{Error, Result, Source};
 use crate::event::Event;
-use crate::hooks::Hooks;
+use crate::hooks::HookTable;
 use crate::identity::journal::{Journal, Revocation};
 use crate::ids::{CommandId, DeviceId, EnrollmentId, TenantId};
 use crate::queue::{Verdict, Verdicts};
@@ -51,17 +51,17 @@ const RETRIES: u32 = 4;
 /// What the writer works with.
 pub(crate) struct Shared {
     pub(crate) store: Store,
-    pub(crate) hooks: Hooks,
+    pub(crate) hooks: HookTable,
     pub(crate) journal: Journal,
     pub(crate) bodies: moka::sync::Cache<(TenantId, Vec<u8>), Bytes>,
     pub(crate) events: broadcast::Sender<Arc<Event>>,
-    pub(crate) consumers: Vec<String>,
     pub(crate) max_sendings: i64,
     pub(crate) group_limit: usize,
     pub(crate) silence: Micros,
     pub(crate) health: Health,
     pub(crate) wake_push: Box<dyn Fn() + Send + Sync>,
-    pub(crate) wake_consumers: tokio::sync::Notify,
+    /// Counts what was committed, so that every observer looks.
+    pub(crate) wake_observers: tokio::sync::watch::Sender<u64>,
     pub(crate) expired: Mutex<HashSet<EnrollmentId>>,
     pub(crate) refusals: RecentRefusals,
 }
@@ -101,8 +101,8 @@ impl Shared {
             // Nobody listening is not an error.
             let _ = self.events.send(Arc::new(event));
         }
-        if !self.consumers.is_empty() {
-            self.wake_consumers.notify_one();
+        if self.hooks.watched() {
+            self.wake_observers.send_modify(|count| *count += 1);
         }
     }
 }
@@ -433,6 +433,6 @@ async fn within(shared: &Shared, tx: &mut Tx, part: &[Job]) -> Result<(Committed
             Work::CheckIn(check_in) => checkins::run(shared, tx, now, check_in, &mut out).await?,
         });
     }
-    let written = events::append_to(&mut batch, now, &mut heads, out.events, &shared.consumers);
+    let written = events::append_to(&mut batch, now, &mut heads, out.events, &shared.hooks);
     Ok(((answers, written, out.revoked), batch))
 }

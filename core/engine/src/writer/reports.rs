@@ -282,10 +282,11 @@ impl<'a> Line<'a> {
             .as_ref()
             .map_or(0, |c| c.device_revision);
         let verdicts = self.job.verdicts(revision);
+        let hooks = shared.hooks.of(self.job.ask.tenant);
         choose(
             rules,
             &open,
-            |delivery| shared.hooks.judges(&delivery.request_type),
+            |delivery| hooks.judges(&delivery.request_type),
             &verdicts,
         )
     }

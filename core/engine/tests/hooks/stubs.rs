@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use pomona_engine::EventKind;
+use pomona_engine::clock::Micros;
 use pomona_engine::hooks::{
     Change, CommandAmendHook, CommandDraft, CommandValidateHook, CommandVerdict, DeviceSnapshot,
     EnrollmentDecision, EnrollmentHook, EnrollmentRequest, EventObserver, HookError, KeyedEffect,
@@ -91,7 +92,7 @@ impl CommandAmendHook for Editor {
         request_type != "ProfileList"
     }
 
-    async fn amend(&self, draft: &CommandDraft) -> Result<Vec<Change>, HookError> {
+    async fn amend(&self, _now: Micros, draft: &CommandDraft) -> Result<Vec<Change>, HookError> {
         (self.amend)(draft).run().await
     }
 }
@@ -206,7 +207,11 @@ impl EventObserver for Watcher {
         self.kinds.is_empty() || self.kinds.contains(&kind)
     }
 
-    async fn on_events(&self, batch: &[Event]) -> Result<Vec<KeyedEffect>, HookError> {
+    async fn on_events(
+        &self,
+        _now: Micros,
+        batch: &[Event],
+    ) -> Result<Vec<KeyedEffect>, HookError> {
         self.seen.lock().extend_from_slice(batch);
         (self.react)(batch).run().await
     }

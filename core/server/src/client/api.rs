@@ -132,12 +132,37 @@ impl Api {
         Ok(response.into_body())
     }
 
+    /// Sends bytes and reads the answer.
+    pub(crate) async fn upload(&self, path: &str, bytes: Vec<u8>) -> anyhow::Result<Value> {
+        let kind = [("content-type", "application/octet-stream")];
+        read(
+            self.request(Method::POST, path, &kind, bytes.into())
+                .await?,
+        )
+        .await
+    }
+
     async fn send(
         &self,
         method: Method,
         path: &str,
         body: Option<&Value>,
         headers: &[(&str, &str)],
+    ) -> anyhow::Result<http::Response<Incoming>> {
+        let mut headers = headers.to_vec();
+        if body.is_some() {
+            headers.push(("content-type", "application/json"));
+        }
+        let body = body.map(Value::to_string).unwrap_or_default();
+        self.request(method, path, &headers, body.into()).await
+    }
+
+    async fn request(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Bytes,
     ) -> anyhow::Result<http::Response<Incoming>> {
         let base = self.base.as_str().trim_end_matches('/');
         let mut request = Request::builder()
@@ -147,12 +172,8 @@ impl Api {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        if body.is_some() {
-            request = request.header(header::CONTENT_TYPE, "application/json");
-        }
-        let body = body.map(Value::to_string).unwrap_or_default();
         let request = request
-            .body(Full::new(Bytes::from(body)))
+            .body(Full::new(body))
             .context("the request cannot be written")?;
         self.client.request(request).await.with_context(|| {
             format!("cannot reach the admin API at {base}; is the server running?")

@@ -16,8 +16,8 @@ use std::path::Path;
 
 use clap::Subcommand;
 
-pub(crate) use api::Api;
-pub(crate) use output::{Output, print};
+pub(crate) use api::{Api, segment};
+pub(crate) use output::{Column, Output, print};
 pub(crate) use place::{Place, UsageError};
 
 /// A verb of the client.

@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::init::open_store;
+use crate::plugin::Manager;
 use crate::settings::Settings;
 use crate::telemetry;
 use listener::{Listener, Peers};
@@ -46,6 +47,13 @@ pub(crate) async fn serve(settings: Settings) -> anyhow::Result<()> {
     let engine = Engine::start(store.clone(), options, Hooks::default(), transport)
         .await
         .context("cannot start the engine")?;
+    if settings.plugins_enabled {
+        Manager::start(&engine, settings.plugins_allow_unsigned, stop.clone())
+            .await
+            .context(
+                "plugins cannot be run here; switch plugins.enabled off to start without them",
+            )?;
+    }
     let listeners = listeners(&settings, &engine, &tls, metrics, &stop).await?;
     for reloading in [Some(tls.devices), tls.admin].into_iter().flatten() {
         tasks.spawn(reloading.watch(stop.clone()));

@@ -148,6 +148,11 @@ settings! {
     /// The file in which revoked identities are kept outside the database, so that an older backup cannot revive them.
     engine_journal: PathBuf = "engine.journal", "revoked.journal";
 
+    /// Whether plugins are run. When they are not, nothing that is installed is even loaded.
+    plugins_enabled: bool = "plugins.enabled", "true";
+    /// Whether packages that nobody has signed are taken. For development: who may install one can run any code in the sandbox.
+    plugins_allow_unsigned: bool = "plugins.allow_unsigned", "false";
+
     /// The server of Apple's push service: `production`, `development`, or a URL.
     push_server: Apns = "push.server", "production";
     /// Further authorities that the push server's certificate may come from, PEM; for a simulated one.

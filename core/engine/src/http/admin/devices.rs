@@ -252,7 +252,7 @@ async fn change_fact(
     fact: &str,
     value: Option<&Value>,
 ) -> Result<StatusCode, Problem> {
-    let consumers = &state.engine.issuer().options().consumers;
+    let readers = &state.engine.issuer().options().readers;
     let events = facts::set_fact(
         state.store(),
         &call.caller,
@@ -260,7 +260,7 @@ async fn change_fact(
         device,
         fact,
         value,
-        consumers,
+        readers,
     )
     .await?;
     state.engine.announce(events);

@@ -125,6 +125,8 @@ names! {
     EnrollmentName = "enrollment", "the enrollment";
     /// A fact, by name.
     FactName = "fact", "the fact";
+    /// A plugin, by id.
+    PluginName = "plugin", "the plugin";
     /// A push topic.
     TopicName = "topic", "the push certificate";
 }

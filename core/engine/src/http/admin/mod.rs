@@ -25,6 +25,7 @@ mod groups;
 mod json;
 mod me;
 mod openapi;
+mod plugins;
 mod principals;
 mod push;
 mod reply;

@@ -11,7 +11,8 @@ use utoipa::{Modify, OpenApi};
 use super::super::error::Problem;
 use super::route::{Access, table};
 use super::{
-    audit, commands, devices, enroll, events, groups, me, principals, push, tenants, tokens,
+    audit, commands, devices, enroll, events, groups, me, plugins, principals, push, tenants,
+    tokens,
 };
 
 #[derive(OpenApi)]
@@ -54,6 +55,14 @@ use super::{
         events::timeline_stream,
         events::list,
         events::stream,
+        plugins::list_installed,
+        plugins::install,
+        plugins::remove,
+        plugins::suspend,
+        plugins::resume,
+        plugins::list,
+        plugins::enable,
+        plugins::disable,
         groups::list,
         groups::create,
         groups::show,

@@ -21,6 +21,16 @@ pub(crate) struct List<T> {
     pub(crate) next_cursor: Option<String>,
 }
 
+impl<T> List<T> {
+    /// A list that is short enough to be given at once.
+    pub(crate) fn whole(items: Vec<T>) -> Self {
+        Self {
+            items,
+            next_cursor: None,
+        }
+    }
+}
+
 impl<T> From<Page<T>> for List<T> {
     fn from(page: Page<T>) -> Self {
         Self {

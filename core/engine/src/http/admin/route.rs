@@ -9,7 +9,8 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 
 use super::AdminState;
 use super::{
-    audit, commands, devices, enroll, events, groups, me, principals, push, tenants, tokens,
+    audit, commands, devices, enroll, events, groups, me, plugins, principals, push, tenants,
+    tokens,
 };
 use crate::admin::Scope;
 
@@ -127,6 +128,15 @@ table! {
     GET "/api/v1/tenants/{tenant}/cas", Tenant(Scope::CaRead) => enroll::list_cas;
     POST "/api/v1/tenants/{tenant}/cas", Tenant(Scope::CaWrite) => enroll::add_ca;
     POST "/api/v1/tenants/{tenant}/cas/{ca}/retire", Tenant(Scope::CaWrite) => enroll::retire_ca;
+
+    GET "/api/v1/plugins", Operator(Scope::PluginsRead) => plugins::list_installed;
+    POST "/api/v1/plugins", Operator(Scope::PluginsWrite) => plugins::install;
+    DELETE "/api/v1/plugins/{plugin}", Operator(Scope::PluginsWrite) => plugins::remove;
+    POST "/api/v1/plugins/{plugin}/suspend", Operator(Scope::PluginsWrite) => plugins::suspend;
+    POST "/api/v1/plugins/{plugin}/resume", Operator(Scope::PluginsWrite) => plugins::resume;
+    GET "/api/v1/tenants/{tenant}/plugins", Tenant(Scope::PluginsRead) => plugins::list;
+    PUT "/api/v1/tenants/{tenant}/plugins/{plugin}", Tenant(Scope::PluginsWrite) => plugins::enable;
+    DELETE "/api/v1/tenants/{tenant}/plugins/{plugin}", Tenant(Scope::PluginsWrite) => plugins::disable;
 
     GET "/api/v1/audit", Operator(Scope::AuditRead) => audit::list_operator;
     GET "/api/v1/audit/verify", Operator(Scope::AuditRead) => audit::verify_operator;

@@ -1,0 +1,150 @@
+//! `/api/v1/plugins` for the operator, `/api/v1/tenants/{tenant}/plugins` for a tenant.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::StatusCode;
+use http_body_util::{BodyExt, Limited};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::super::error::Problem;
+use super::AdminState;
+use super::extract::{Anywhere, InTenant, PluginName};
+use super::json::JsonBody;
+use super::reply::{List, Reply};
+use crate::admin::plugins::{self, InstalledPlugin, TenantPlugin};
+use crate::error::Error;
+
+/// The largest package, in bytes.
+const LARGEST: usize = 40 << 20;
+
+/// Lists the installed plugins.
+#[utoipa::path(get, path = "/api/v1/plugins", tag = "Plugins",
+    responses((status = 200, body = List<InstalledPlugin>)))]
+pub(crate) async fn list_installed(
+    State(state): State<AdminState>,
+) -> Reply<List<InstalledPlugin>> {
+    Ok(Json(List::whole(plugins::installed(&state.engine).await?)))
+}
+
+/// Installs a package, or puts it in the place of another version of the same plugin. It is read, compiled and started
+/// once before that; what is running goes on when it is refused.
+#[utoipa::path(post, path = "/api/v1/plugins", tag = "Plugins",
+    request_body(content_type = "application/octet-stream", description = "A package, as `pomona plugin build` makes it; 40 MiB at most."),
+    responses((status = 201, body = InstalledPlugin)))]
+pub(crate) async fn install(
+    State(state): State<AdminState>,
+    Anywhere(caller): Anywhere,
+    body: Body,
+) -> Result<(StatusCode, Json<InstalledPlugin>), Problem> {
+    let package = Limited::new(body, LARGEST)
+        .collect()
+        .await
+        .map_err(|_| {
+            Error::Invalid(format!(
+                "the package did not arrive whole; at most {LARGEST} bytes are taken"
+            ))
+        })?
+        .to_bytes();
+    let installed = plugins::install(&state.engine, &caller, package.to_vec()).await?;
+    Ok((StatusCode::CREATED, Json(installed)))
+}
+
+/// Takes a plugin out, with every tenant's settings of it.
+#[utoipa::path(delete, path = "/api/v1/plugins/{plugin}", tag = "Plugins",
+    responses((status = 204)))]
+pub(crate) async fn remove(
+    State(state): State<AdminState>,
+    Anywhere(caller): Anywhere,
+    PluginName(plugin): PluginName,
+) -> Result<StatusCode, Problem> {
+    plugins::remove(&state.engine, &caller, &plugin).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// How many plugins a request changed.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub(crate) struct ChangedPlugins {
+    /// Plugins that are as was asked now.
+    plugins: u64,
+}
+
+/// Stops a plugin in every tenant; `*` means all of them. Needs no plugin to be loaded.
+#[utoipa::path(post, path = "/api/v1/plugins/{plugin}/suspend", tag = "Plugins",
+    responses((status = 200, body = ChangedPlugins)))]
+pub(crate) async fn suspend(
+    State(state): State<AdminState>,
+    Anywhere(caller): Anywhere,
+    PluginName(plugin): PluginName,
+) -> Reply<ChangedPlugins> {
+    let plugins = plugins::suspend(&state.engine, &caller, meant(&plugin), true).await?;
+    Ok(Json(ChangedPlugins { plugins }))
+}
+
+/// Lets a suspended plugin go on; `*` means all of them.
+#[utoipa::path(post, path = "/api/v1/plugins/{plugin}/resume", tag = "Plugins",
+    responses((status = 200, body = ChangedPlugins)))]
+pub(crate) async fn resume(
+    State(state): State<AdminState>,
+    Anywhere(caller): Anywhere,
+    PluginName(plugin): PluginName,
+) -> Reply<ChangedPlugins> {
+    let plugins = plugins::suspend(&state.engine, &caller, meant(&plugin), false).await?;
+    Ok(Json(ChangedPlugins { plugins }))
+}
+
+fn meant(name: &str) -> Option<&str> {
+    (name != "*").then_some(name)
+}
+
+/// Lists the installed plugins, whether they are switched on here, and how they are doing.
+#[utoipa::path(get, path = "/api/v1/tenants/{tenant}/plugins", tag = "Plugins",
+    responses((status = 200, body = List<TenantPlugin>)))]
+pub(crate) async fn list(
+    State(state): State<AdminState>,
+    call: InTenant,
+) -> Reply<List<TenantPlugin>> {
+    let all = plugins::of_tenant(&state.engine, call.tenant).await?;
+    Ok(Json(List::whole(all)))
+}
+
+/// How a plugin is to work here.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Switch {
+    /// Its settings, as its schema describes them.
+    #[serde(default = "empty")]
+    #[schema(value_type = Object)]
+    settings: Value,
+}
+
+fn empty() -> Value {
+    Value::Object(serde_json::Map::new())
+}
+
+/// Switches a plugin on, or changes its settings.
+#[utoipa::path(put, path = "/api/v1/tenants/{tenant}/plugins/{plugin}", tag = "Plugins",
+    request_body = Switch, responses((status = 200, body = TenantPlugin)))]
+pub(crate) async fn enable(
+    State(state): State<AdminState>,
+    call: InTenant,
+    PluginName(plugin): PluginName,
+    JsonBody(switch): JsonBody<Switch>,
+) -> Reply<TenantPlugin> {
+    let (engine, caller) = (&state.engine, &call.caller);
+    let enabled = plugins::enable(engine, caller, call.tenant, &plugin, &switch.settings).await?;
+    Ok(Json(enabled))
+}
+
+/// Switches a plugin off. Its settings here are forgotten.
+#[utoipa::path(delete, path = "/api/v1/tenants/{tenant}/plugins/{plugin}", tag = "Plugins",
+    responses((status = 204)))]
+pub(crate) async fn disable(
+    State(state): State<AdminState>,
+    call: InTenant,
+    PluginName(plugin): PluginName,
+) -> Result<StatusCode, Problem> {
+    plugins::disable(&state.engine, &call.caller, call.tenant, &plugin).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

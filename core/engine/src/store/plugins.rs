@@ -1,0 +1,313 @@
+//! Installed plugins, and who has switched them on.
+//!
+//! Owns: their rows, each change in one transaction with its audit record. What a package holds is not its business.
+
+use serde_json::json;
+
+use super::admin_audit;
+use super::sql::args;
+use super::{Store, sql};
+use crate::actor::Actor;
+use crate::admin::audit::AuditEntry;
+use crate::clock::Micros;
+use crate::error::{Error, Result};
+use crate::ids::{PrincipalId, TenantId};
+
+/// An installed plugin, without its package.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PluginRow {
+    /// Its id.
+    pub id: String,
+    /// Its version.
+    pub version: String,
+    /// Its name, for people.
+    pub title: String,
+    /// The digest of its package.
+    pub digest: String,
+    /// Whether a signature that counts here stood on it.
+    pub signed: bool,
+    /// Whether the operator has stopped it everywhere.
+    pub suspended: bool,
+    /// When it was installed.
+    pub installed_at: Micros,
+}
+
+/// A plugin that a tenant has switched on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SwitchRow {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The plugin.
+    pub plugin: String,
+    /// Who stands as actor on what it does.
+    pub principal: PrincipalId,
+    /// Its settings, as JSON.
+    pub settings: String,
+    /// When it was switched on or its settings were changed.
+    pub switched_at: Micros,
+}
+
+const COLUMNS: &str = "id, version, title, digest, signed, suspended, installed_at";
+
+fn plugin(row: &sql::Row) -> Result<PluginRow> {
+    Ok(PluginRow {
+        id: row.text(0)?,
+        version: row.text(1)?,
+        title: row.text(2)?,
+        digest: row.text(3)?,
+        signed: row.int(4)? != 0,
+        suspended: row.int(5)? != 0,
+        installed_at: row.int(6)?,
+    })
+}
+
+impl Store {
+    /// Every installed plugin, by id.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the database does not answer.
+    pub async fn plugins(&self) -> Result<Vec<PluginRow>> {
+        let mut tx = self.begin_read().await?;
+        let sql = format!("SELECT {COLUMNS} FROM plugin ORDER BY id");
+        let rows = tx.query(&sql, args![]).await?;
+        tx.rollback().await?;
+        rows.iter().map(plugin).collect()
+    }
+
+    /// The package of a plugin.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when it is not installed.
+    pub async fn plugin_package(&self, id: &str) -> Result<Vec<u8>> {
+        let mut tx = self.begin_read().await?;
+        let row = tx
+            .query_one("SELECT package FROM plugin WHERE id = ?", args![id])
+            .await?;
+        tx.rollback().await?;
+        row.ok_or(Error::NotFound("the plugin"))?.bytes(0)
+    }
+
+    /// Installs a plugin, or puts this package in the place of the one that is there.
+    pub(crate) async fn install_plugin(
+        &self,
+        actor: Actor,
+        row: &PluginRow,
+        package: Vec<u8>,
+    ) -> Result<()> {
+        let mut tx = self.begin().await?;
+        let old = tx
+            .query_one(
+                "SELECT version, digest FROM plugin WHERE id = ?",
+                args![row.id.as_str()],
+            )
+            .await?;
+        let old = match old {
+            Some(old) => json!({ "version": old.text(0)?, "digest": old.text(1)? }),
+            None => json!(null),
+        };
+        tx.execute(
+            "INSERT INTO plugin (id, version, title, digest, package, signed, suspended, installed_at)
+             VALUES (?, ?, ?, ?, ?, ?, 0, ?)
+             ON CONFLICT (id) DO UPDATE SET version = excluded.version, title = excluded.title,
+                digest = excluded.digest, package = excluded.package, signed = excluded.signed,
+                installed_at = excluded.installed_at",
+            args![
+                row.id.as_str(),
+                row.version.as_str(),
+                row.title.as_str(),
+                row.digest.as_str(),
+                package,
+                i64::from(row.signed),
+                row.installed_at
+            ],
+        )
+        .await?;
+        let details = json!({ "version": row.version, "digest": row.digest, "signed": row.signed, "replaces": old });
+        let entry = operator(actor, "plugin.install", &row.id, details);
+        admin_audit::append(&mut tx, row.installed_at, entry).await?;
+        tx.commit().await
+    }
+
+    /// Stops a plugin everywhere, or lets it go on. `id` none means all.
+    pub(crate) async fn suspend_plugins(
+        &self,
+        actor: Actor,
+        id: Option<&str>,
+        suspended: bool,
+    ) -> Result<u64> {
+        let now = self.clock().now();
+        let mut tx = self.begin().await?;
+        let flag = i64::from(suspended);
+        let changed = match id {
+            Some(id) => {
+                let sql = "UPDATE plugin SET suspended = ? WHERE id = ?";
+                tx.execute(sql, args![flag, id]).await?
+            }
+            None => {
+                tx.execute("UPDATE plugin SET suspended = ?", args![flag])
+                    .await?
+            }
+        };
+        if id.is_some() && changed == 0 {
+            return Err(Error::NotFound("the plugin"));
+        }
+        let action = if suspended {
+            "plugin.suspend"
+        } else {
+            "plugin.resume"
+        };
+        let entry = operator(
+            actor,
+            action,
+            id.unwrap_or("*"),
+            json!({ "plugins": changed }),
+        );
+        admin_audit::append(&mut tx, now, entry).await?;
+        tx.commit().await?;
+        Ok(changed)
+    }
+
+    /// Takes a plugin out, with every tenant's settings of it and the events that wait for it.
+    pub(crate) async fn remove_plugin(&self, actor: Actor, id: &str) -> Result<()> {
+        let now = self.clock().now();
+        let mut tx = self.begin().await?;
+        let gone = tx
+            .execute("DELETE FROM plugin WHERE id = ?", args![id])
+            .await?;
+        if gone == 0 {
+            return Err(Error::NotFound("the plugin"));
+        }
+        let tenants = tx
+            .execute("DELETE FROM plugin_switch WHERE plugin_id = ?", args![id])
+            .await?;
+        tx.execute("DELETE FROM outbox WHERE consumer = ?", args![id])
+            .await?;
+        let entry = operator(actor, "plugin.remove", id, json!({ "tenants": tenants }));
+        admin_audit::append(&mut tx, now, entry).await?;
+        tx.commit().await
+    }
+
+    /// Everything that is switched on, in all tenants.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the database does not answer.
+    pub async fn plugin_switches(&self) -> Result<Vec<SwitchRow>> {
+        let mut tx = self.begin_read().await?;
+        let rows = tx
+            .query(
+                "SELECT tenant_id, plugin_id, principal_id, settings, switched_at FROM plugin_switch
+                 ORDER BY tenant_id, plugin_id",
+                args![],
+            )
+            .await?;
+        tx.rollback().await?;
+        rows.iter()
+            .map(|row| {
+                Ok(SwitchRow {
+                    tenant: TenantId(row.uuid(0)?),
+                    plugin: row.text(1)?,
+                    principal: PrincipalId(row.uuid(2)?),
+                    settings: row.text(3)?,
+                    switched_at: row.int(4)?,
+                })
+            })
+            .collect()
+    }
+
+    /// Switches a plugin on for a tenant, or changes its settings. The first time it gets a principal of its own there.
+    pub(crate) async fn switch_plugin_on(
+        &self,
+        actor: Actor,
+        tenant: TenantId,
+        id: &str,
+        settings: &str,
+    ) -> Result<()> {
+        let now = self.clock().now();
+        let mut tx = self.begin().await?;
+        let found = tx
+            .query_one("SELECT title FROM plugin WHERE id = ?", args![id])
+            .await?
+            .ok_or(Error::NotFound("the plugin"))?;
+        let title = found.text(0)?;
+        let known = tx
+            .query_one(
+                "SELECT principal_id FROM plugin_switch WHERE tenant_id = ? AND plugin_id = ?",
+                args![tenant, id],
+            )
+            .await?;
+        let principal = match known {
+            Some(row) => row.uuid(0)?,
+            None => {
+                let principal = self.random().uuid(now);
+                tx.execute(
+                    "INSERT INTO principal (id, tenant_id, kind, name, created_by, created_at, disabled_at)
+                     VALUES (?, ?, 'plugin', ?, ?, ?, NULL)",
+                    args![principal, tenant, title, actor.id, now],
+                )
+                .await?;
+                principal
+            }
+        };
+        tx.execute(
+            "INSERT INTO plugin_switch (tenant_id, plugin_id, principal_id, settings, switched_at)
+             VALUES (?, ?, ?, ?, ?)
+             ON CONFLICT (tenant_id, plugin_id) DO UPDATE SET settings = excluded.settings,
+                switched_at = excluded.switched_at",
+            args![tenant, id, principal, settings, now],
+        )
+        .await?;
+        // Settings are not for the audit: a plugin may keep there what is nobody else's business.
+        let entry = AuditEntry {
+            tenant: Some(tenant),
+            ..operator(actor, "plugin.enable", id, json!({}))
+        };
+        admin_audit::append(&mut tx, now, entry).await?;
+        tx.commit().await
+    }
+
+    /// Switches a plugin off for a tenant; its settings and the events that wait for it are gone.
+    pub(crate) async fn switch_plugin_off(
+        &self,
+        actor: Actor,
+        tenant: TenantId,
+        id: &str,
+    ) -> Result<()> {
+        let now = self.clock().now();
+        let mut tx = self.begin().await?;
+        let gone = tx
+            .execute(
+                "DELETE FROM plugin_switch WHERE tenant_id = ? AND plugin_id = ?",
+                args![tenant, id],
+            )
+            .await?;
+        if gone == 0 {
+            return Err(Error::NotFound("the plugin"));
+        }
+        tx.execute(
+            "DELETE FROM outbox WHERE tenant_id = ? AND consumer = ?",
+            args![tenant, id],
+        )
+        .await?;
+        let entry = AuditEntry {
+            tenant: Some(tenant),
+            ..operator(actor, "plugin.disable", id, json!({}))
+        };
+        admin_audit::append(&mut tx, now, entry).await?;
+        tx.commit().await
+    }
+}
+
+fn operator(
+    actor: Actor,
+    action: &'static str,
+    plugin: &str,
+    details: serde_json::Value,
+) -> AuditEntry {
+    AuditEntry {
+        tenant: None,
+        actor,
+        action,
+        target: plugin.to_owned(),
+        details,
+    }
+}

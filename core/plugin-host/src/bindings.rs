@@ -1,0 +1,17 @@
+//! The contract, as Rust types and calls.
+//!
+//! Generated from the contract's text. Host functions may wait; a host function that fails ends the call.
+#![allow(
+    missing_docs,
+    clippy::all,
+    clippy::pedantic,
+    unreachable_pub,
+    dead_code
+)]
+
+wasmtime::component::bindgen!({
+    path: "../../sdk/wit/0.9",
+    world: "everything",
+    imports: { default: trappable },
+    exports: { default: async },
+});

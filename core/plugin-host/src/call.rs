@@ -1,0 +1,194 @@
+//! One call of a plugin: its state, its time, and the host functions it may use.
+//!
+//! Owns: what stands in a store. A store lives for one call; nothing of it reaches the next.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use aws_lc_rs::digest::{Context, SHA256, digest};
+use wasmtime::{Store, UpdateDeadline};
+
+use crate::bindings::pomona::host::log::Level;
+use crate::bindings::pomona::host::{clock, config, log, random};
+use crate::limits::{Account, Budget, Limits};
+use crate::runtime::{Runtime, TICK};
+
+/// Random bytes that one call of `random` gives at most.
+const RANDOM: u32 = 1_024;
+
+/// The state of a call.
+pub(crate) struct CallState {
+    pub(crate) account: Account,
+    limits: Limits,
+    plugin: Arc<str>,
+    call_id: String,
+    settings: Arc<str>,
+    seed: u64,
+    drawn: u64,
+    begun: Instant,
+    host_calls: u32,
+    lines: u32,
+    ticks: u32,
+    ticks_allowed: u32,
+    /// The message of a panic, as the guest told it.
+    pub(crate) panic: Option<String>,
+    /// What the call ran out of.
+    pub(crate) exhausted: Option<&'static str>,
+}
+
+/// What a call is made with.
+pub(crate) struct CallPlan {
+    pub(crate) limits: Limits,
+    pub(crate) budget: Budget,
+    pub(crate) plugin: Arc<str>,
+    pub(crate) call_id: String,
+    pub(crate) settings: Arc<str>,
+    pub(crate) seed: u64,
+}
+
+/// A store for one call. A guest that runs is stopped for a moment at each tick, so that others get their turn and the time
+/// limit around the call can act; after its share of processor time it is ended.
+pub(crate) fn store(runtime: &Runtime, plan: CallPlan) -> Store<CallState> {
+    let ticks_allowed = u32::try_from(plan.budget.cpu.div_duration_f64(TICK).ceil() as u64)
+        .unwrap_or(u32::MAX)
+        .max(1);
+    let mut store = Store::new(
+        runtime.engine(),
+        CallState {
+            account: Account::new(plan.limits),
+            limits: plan.limits,
+            plugin: plan.plugin,
+            call_id: plan.call_id,
+            settings: plan.settings,
+            seed: plan.seed,
+            drawn: 0,
+            begun: Instant::now(),
+            host_calls: 0,
+            lines: 0,
+            ticks: 0,
+            ticks_allowed,
+            panic: None,
+            exhausted: None,
+        },
+    );
+    store.limiter(|state| &mut state.account);
+    store.set_epoch_deadline(1);
+    store.epoch_deadline_callback(|mut context| {
+        let state = context.data_mut();
+        state.ticks += 1;
+        // The first tick may come right after the call began.
+        if state.ticks > state.ticks_allowed + 1 {
+            state.exhausted = Some("processor time");
+            return Err(wasmtime::format_err!("out of processor time"));
+        }
+        Ok(UpdateDeadline::Yield(1))
+    });
+    store
+}
+
+impl CallState {
+    /// Counts a call of the host; after too many the guest is ended.
+    fn counted(&mut self) -> wasmtime::Result<()> {
+        self.host_calls += 1;
+        if self.host_calls > self.limits.host_calls {
+            self.exhausted = Some("host calls");
+            return Err(wasmtime::format_err!("too many host calls"));
+        }
+        Ok(())
+    }
+
+    /// How long the call has taken.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.begun.elapsed()
+    }
+}
+
+/// A text of the guest as the log may show it: cut, on one line, without control characters.
+fn tame(text: &str, most: usize) -> String {
+    let mut end = text.len().min(most);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.get(..end)
+        .unwrap_or_default()
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
+}
+
+impl log::Host for CallState {
+    fn write(
+        &mut self,
+        level: Level,
+        message: String,
+        fields_json: String,
+    ) -> wasmtime::Result<()> {
+        self.counted()?;
+        self.lines += 1;
+        if self.lines > self.limits.log_lines {
+            return Ok(());
+        }
+        let message = tame(&message, self.limits.log_bytes);
+        let fields = tame(&fields_json, self.limits.log_bytes);
+        let (plugin, call) = (&*self.plugin, self.call_id.as_str());
+        match level {
+            Level::Debug => tracing::debug!(plugin, call, fields, "plugin: {message}"),
+            Level::Info => tracing::info!(plugin, call, fields, "plugin: {message}"),
+            Level::Warn => tracing::warn!(plugin, call, fields, "plugin: {message}"),
+            Level::Error => tracing::error!(plugin, call, fields, "plugin: {message}"),
+        }
+        Ok(())
+    }
+
+    fn panic(&mut self, message: String) -> wasmtime::Result<()> {
+        self.counted()?;
+        self.panic = Some(tame(&message, self.limits.log_bytes));
+        Ok(())
+    }
+}
+
+impl config::Host for CallState {
+    fn get_json(&mut self) -> wasmtime::Result<String> {
+        self.counted()?;
+        Ok(self.settings.to_string())
+    }
+
+    fn feature(&mut self, _name: String) -> wasmtime::Result<bool> {
+        self.counted()?;
+        // 0.9.0 is the first release: there is nothing to ask for yet.
+        Ok(false)
+    }
+}
+
+impl clock::Host for CallState {
+    fn elapsed_ms(&mut self) -> wasmtime::Result<u32> {
+        self.counted()?;
+        Ok(u32::try_from(self.elapsed().as_millis()).unwrap_or(u32::MAX))
+    }
+}
+
+impl random::Host for CallState {
+    /// A stream of hashes of the seed and a counter: the same seed gives the same bytes.
+    fn bytes(&mut self, count: u32) -> wasmtime::Result<Vec<u8>> {
+        self.counted()?;
+        let count = count.min(RANDOM) as usize;
+        let mut out = Vec::with_capacity(count + 32);
+        while out.len() < count {
+            let mut context = Context::new(&SHA256);
+            context.update(&self.seed.to_be_bytes());
+            context.update(&self.drawn.to_be_bytes());
+            out.extend_from_slice(context.finish().as_ref());
+            self.drawn += 1;
+        }
+        out.truncate(count);
+        Ok(out)
+    }
+}
+
+/// A seed for a call, from its id.
+pub(crate) fn seed_of(call_id: &str) -> u64 {
+    let hash = digest(&SHA256, call_id.as_bytes());
+    hash.as_ref()
+        .first_chunk()
+        .map_or(0, |bytes: &[u8; 8]| u64::from_be_bytes(*bytes))
+}

@@ -1,0 +1,125 @@
+//! From a component to native code.
+//!
+//! Owns: the compiling, which is done in a process of its own with limits, since a component can be made to be expensive;
+//! and the only way back in, an [`Artefact`] that nothing but that process can make.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt;
+use wasmtime::Engine;
+use wasmtime::component::Component;
+
+use crate::plugin::PluginError;
+use crate::runtime::config;
+
+/// Limits of the process that compiles.
+#[derive(Clone, Copy, Debug)]
+pub struct CompileLimits {
+    /// From start to end.
+    pub wall: Duration,
+}
+
+impl Default for CompileLimits {
+    fn default() -> Self {
+        Self {
+            wall: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Native code of a component, made by our own compiler in this run of the server.
+pub struct Artefact(Vec<u8>);
+
+impl std::fmt::Debug for Artefact {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Artefact({} bytes)", self.0.len())
+    }
+}
+
+impl Artefact {
+    /// The component, ready to be linked.
+    pub(crate) fn component(&self, engine: &Engine) -> Result<Component, PluginError> {
+        // SAFETY: `Component::deserialize` runs what it is given. The bytes of an `Artefact` come from the standard output
+        // of a process that `compile` started from our own executable, and are kept in memory only: the field is private
+        // and nothing else makes one. wasmtime checks besides that they were made for this engine's settings.
+        #[allow(unsafe_code)]
+        let component = unsafe { Component::deserialize(engine, &self.0) };
+        component.map_err(|error| PluginError::Unfit(format!("{error:#}")))
+    }
+}
+
+/// Compiles in this process, for the child that [`compile`] starts: component in, native code out.
+///
+/// # Errors
+/// [`PluginError::Unfit`], saying what is wrong with the component.
+pub fn compile_here(component: &[u8]) -> Result<Vec<u8>, PluginError> {
+    let unfit = |error: wasmtime::Error| PluginError::Unfit(format!("{error:#}"));
+    let engine = Engine::new(&config(true))
+        .or_else(|_| Engine::new(&config(false)))
+        .map_err(unfit)?;
+    if !component.starts_with(b"\0asm") {
+        return Err(PluginError::Unfit(
+            "plugin.wasm is no WebAssembly binary; build it with `pomona plugin build`".into(),
+        ));
+    }
+    engine.precompile_component(component).map_err(unfit)
+}
+
+/// Compiles a component in a process of its own: `program` with `arguments`, which must call [`compile_here`] on its
+/// standard input.
+///
+/// # Errors
+/// [`PluginError::Unfit`] with what the compiler said, or when it took too long.
+pub async fn compile(
+    program: &Path,
+    arguments: &[&str],
+    component: &[u8],
+    limits: CompileLimits,
+) -> Result<Artefact, PluginError> {
+    let failed = |what: String| PluginError::Unfit(what);
+    let mut child = tokio::process::Command::new(program)
+        .args(arguments)
+        .env_clear()
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|error| failed(format!("the compiler cannot be started: {error}")))?;
+    let input = child.stdin.take();
+    let work = async {
+        let feed = async {
+            if let Some(mut input) = input {
+                // A compiler that has ended already tells why on its own.
+                let _ = input.write_all(component).await;
+                let _ = input.shutdown().await;
+            }
+        };
+        let (_, output) = tokio::join!(feed, child.wait_with_output());
+        output
+    };
+    let output = tokio::time::timeout(limits.wall, work)
+        .await
+        .map_err(|_| {
+            failed(format!(
+                "compiling it takes longer than {} s; it is made to be expensive, or far too large",
+                limits.wall.as_secs()
+            ))
+        })?
+        .map_err(|error| failed(format!("the compiler cannot be waited for: {error}")))?;
+    if output.status.success() {
+        return Ok(Artefact(output.stdout));
+    }
+    let told = String::from_utf8_lossy(&output.stderr);
+    let told = told.trim();
+    Err(failed(if told.is_empty() {
+        format!(
+            "the compiler ended with {}: it needed more than it may have",
+            output.status
+        )
+    } else {
+        told.chars().take(2_000).collect()
+    }))
+}

@@ -1,0 +1,260 @@
+//! The engine's hooks, answered by a plugin that a tenant has switched on.
+//!
+//! Owns: which hook of the engine becomes which call of the contract, and how an answer that cannot be used is treated: as no
+//! answer, so that the failure policy holds.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use pomona_engine::clock::{DAY, Micros};
+use pomona_engine::hooks::{
+    Change, CommandAmendHook, CommandDraft, CommandValidateHook, CommandVerdict, DeviceSnapshot,
+    EnrollmentDecision, EnrollmentHook, EnrollmentRequest, EventObserver, HookError, Hooks,
+    KeyedEffect, Stage,
+};
+use pomona_engine::{Event, EventKind, PrincipalId};
+
+use crate::bindings::exports::pomona::hooks as exports;
+use crate::bindings::pomona::types::common;
+use crate::convert;
+use crate::manifest::HookName;
+use crate::plugin::{Enabled, PluginError};
+
+/// The longest reason that a plugin may give.
+const MAX_REASON: usize = 500;
+
+/// The hooks that a plugin has, for the engine's table.
+#[must_use]
+pub fn hooks_of(enabled: &Arc<Enabled>) -> Hooks {
+    let mut hooks = Hooks::default();
+    for hook in enabled.matching().keys() {
+        match hook {
+            HookName::Enrollment => hooks.enrollment.push(enabled.clone()),
+            HookName::CommandAmend => hooks.amend.push(enabled.clone()),
+            HookName::CommandValidate => hooks.validate.push(enabled.clone()),
+            HookName::Events => hooks.observers.push(enabled.clone()),
+        }
+    }
+    hooks
+}
+
+impl Enabled {
+    fn context(&self, hook: HookName, now: Micros) -> common::CallContext {
+        let call_id = self.call_id(hook);
+        common::CallContext {
+            tenant: self.tenant.to_string(),
+            plugin: self.id().to_owned(),
+            version: self.manifest.version.to_string(),
+            hook: hook.as_str().to_owned(),
+            seed: crate::call::seed_of(&call_id),
+            call_id,
+            attempt: 1,
+            now_ms: convert::millis(now),
+            dry_run: false,
+            cause: None,
+            depth: 0,
+        }
+    }
+
+    fn wants_command(&self, hook: HookName, request_type: &str) -> bool {
+        self.matching()
+            .get(&hook)
+            .is_some_and(|matching| matching.wants(request_type))
+    }
+}
+
+fn told(error: PluginError) -> HookError {
+    match error {
+        PluginError::Time(_) | PluginError::BreakerOpen => HookError::Retryable(error.to_string()),
+        error => HookError::Permanent(error.to_string()),
+    }
+}
+
+/// What the guest itself says when it has no answer.
+fn refused(error: common::HookError) -> HookError {
+    match error {
+        common::HookError::Retryable(text) => HookError::Retryable(short(&text)),
+        common::HookError::Misconfigured(text) => {
+            HookError::Permanent(format!("its settings do not let it work: {}", short(&text)))
+        }
+        common::HookError::Permanent(text) | common::HookError::Other(text) => {
+            HookError::Permanent(short(&text))
+        }
+    }
+}
+
+/// A text of the guest as it may stand in an event: cut, without control characters.
+fn short(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(MAX_REASON)
+        .collect()
+}
+
+fn absent() -> HookError {
+    HookError::Permanent("the plugin does not have this hook".into())
+}
+
+#[async_trait]
+impl EnrollmentHook for Enabled {
+    fn name(&self) -> &str {
+        self.id()
+    }
+
+    async fn decide(&self, request: &EnrollmentRequest) -> Result<EnrollmentDecision, HookError> {
+        use exports::enrollment::{Decision, Request};
+        let places = self.places().map_err(told)?;
+        let place = places.enrollment.as_ref().ok_or_else(absent)?;
+        let context = self.context(HookName::Enrollment, request.now);
+        let asked = Request {
+            device: convert::snapshot(&self.manifest, &request.device),
+            quarantine: request.quarantine,
+        };
+        let answer = self
+            .ask(HookName::Enrollment, async |store, instance| {
+                let hook = place.load(&mut *store, &instance)?;
+                hook.call_decide(store, &context, &asked).await
+            })
+            .await
+            .map_err(told)?
+            .map_err(refused)?;
+        Ok(match answer {
+            Decision::Allow => EnrollmentDecision::Allow,
+            Decision::Hold(reason) | Decision::Other(reason) => {
+                EnrollmentDecision::Hold(short(&reason))
+            }
+            Decision::Deny(reason) => EnrollmentDecision::Deny(short(&reason)),
+        })
+    }
+}
+
+#[async_trait]
+impl CommandAmendHook for Enabled {
+    fn name(&self) -> &str {
+        self.id()
+    }
+
+    fn matches(&self, request_type: &str) -> bool {
+        self.wants_command(HookName::CommandAmend, request_type)
+    }
+
+    async fn amend(&self, now: Micros, draft: &CommandDraft) -> Result<Vec<Change>, HookError> {
+        let places = self.places().map_err(told)?;
+        let place = places.amend.as_ref().ok_or_else(absent)?;
+        let context = self.context(HookName::CommandAmend, now);
+        let command = convert::draft(draft);
+        self.ask(HookName::CommandAmend, async |store, instance| {
+            let hook = place.load(&mut *store, &instance)?;
+            hook.call_amend(store, &context, &command).await
+        })
+        .await
+        .map_err(told)?
+        .map_err(refused)?
+        .into_iter()
+        .map(|change| {
+            convert::change(change).map_err(|problem| HookError::Permanent(short(&problem)))
+        })
+        .collect()
+    }
+}
+
+#[async_trait]
+impl CommandValidateHook for Enabled {
+    fn name(&self) -> &str {
+        self.id()
+    }
+
+    fn matches(&self, request_type: &str, _stage: Stage) -> bool {
+        self.wants_command(HookName::CommandValidate, request_type)
+    }
+
+    async fn validate(
+        &self,
+        stage: Stage,
+        now: Micros,
+        device: &DeviceSnapshot,
+        draft: &CommandDraft,
+    ) -> Result<CommandVerdict, HookError> {
+        use exports::command_validate::{Stage as Asked, Verdict};
+        let places = self.places().map_err(told)?;
+        let place = places.validate.as_ref().ok_or_else(absent)?;
+        let context = self.context(HookName::CommandValidate, now);
+        let device = convert::snapshot(&self.manifest, device);
+        let command = convert::draft(draft);
+        let stage = match stage {
+            Stage::Enqueue => Asked::Enqueue,
+            Stage::Delivery => Asked::Delivery,
+        };
+        let answer = self
+            .ask(HookName::CommandValidate, async |store, instance| {
+                let hook = place.load(&mut *store, &instance)?;
+                hook.call_validate(store, &context, stage, &device, &command)
+                    .await
+            })
+            .await
+            .map_err(told)?
+            .map_err(refused)?;
+        Ok(match answer {
+            Verdict::Allow(passing) => CommandVerdict::Allow {
+                valid_until: passing.until_ms.map_or(now + 365 * DAY, convert::micros),
+            },
+            Verdict::Veto(reason) => CommandVerdict::Veto(short(&reason)),
+            Verdict::Defer((until, reason)) => {
+                CommandVerdict::Defer(convert::micros(until), short(&reason))
+            }
+            Verdict::Other(what) => {
+                return Err(HookError::Permanent(format!(
+                    "this server knows no verdict {:?}",
+                    short(&what)
+                )));
+            }
+        })
+    }
+}
+
+#[async_trait]
+impl EventObserver for Enabled {
+    fn name(&self) -> &str {
+        self.id()
+    }
+
+    fn principal(&self) -> Option<PrincipalId> {
+        Some(self.principal)
+    }
+
+    fn wants(&self, kind: EventKind) -> bool {
+        self.matching()
+            .get(&HookName::Events)
+            .is_some_and(|matching| {
+                matching.kinds.is_empty()
+                    || matching.kinds.iter().any(|wanted| wanted == kind.as_str())
+            })
+    }
+
+    async fn on_events(&self, now: Micros, batch: &[Event]) -> Result<Vec<KeyedEffect>, HookError> {
+        let places = self.places().map_err(told)?;
+        let place = places.events.as_ref().ok_or_else(absent)?;
+        // What a plugin did itself is not told to it again.
+        let news: Vec<_> = batch
+            .iter()
+            .filter(|event| event.actor_id != Some(self.principal.0))
+            .map(convert::event)
+            .collect();
+        if news.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut context = self.context(HookName::Events, now);
+        context.depth = news.iter().map(|event| event.depth).max().unwrap_or(0);
+        context.cause = news.first().map(|event| event.id.clone());
+        let effects = self
+            .ask(HookName::Events, async |store, instance| {
+                let hook = place.load(&mut *store, &instance)?;
+                hook.call_on_events(store, &context, &news).await
+            })
+            .await
+            .map_err(told)?
+            .map_err(refused)?;
+        convert::effects(&self.manifest, effects)
+            .map_err(|problem| HookError::Permanent(short(&problem)))
+    }
+}

@@ -1,0 +1,30 @@
+//! The engine's hooks, answered by plugins: sandboxed WebAssembly components.
+//!
+//! Owns: manifests, packages, the sandbox and its limits, and the translation between the engine's hooks and the contract
+//! `pomona:hooks@0.9.0`. The only crate that knows wasmtime. It stores nothing and speaks no HTTP: packages come in as
+//! bytes, decisions and effects go out as the engine's own values.
+#![deny(unsafe_code)]
+
+mod bindings;
+mod breaker;
+mod call;
+mod compile;
+pub mod contract;
+mod convert;
+mod hooks;
+mod limits;
+mod manifest;
+mod package;
+mod plugin;
+mod runtime;
+
+pub use compile::{Artefact, CompileLimits, compile, compile_here};
+pub use hooks::hooks_of;
+pub use limits::{Budget, Limits};
+pub use manifest::{HookName, Manifest, ManifestError};
+pub use package::{Package, PackageError};
+pub use plugin::{Enabled, Figures, Plugin, PluginError, Remark};
+pub use runtime::{Runtime, RuntimeError};
+
+/// The version of the contract that this host speaks.
+pub const API: &str = "0.9.0";

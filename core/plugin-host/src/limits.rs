@@ -1,0 +1,155 @@
+//! What a call may use.
+//!
+//! Owns: the limits with their defaults and caps, and the account of memory, tables and instances that wasmtime asks
+//! before each growth. Time is accounted for in `call`.
+
+use std::time::Duration;
+
+use wasmtime::ResourceLimiter;
+
+use crate::manifest::{HookName, Manifest};
+
+/// Limits of every call of a plugin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Linear memory in bytes, summed over all memories.
+    pub memory: usize,
+    /// Elements of all tables together.
+    pub table_elements: usize,
+    /// Core instances.
+    pub instances: usize,
+    /// Bytes of one result.
+    pub output: usize,
+    /// Calls of host functions.
+    pub host_calls: u32,
+    /// Lines of the log.
+    pub log_lines: u32,
+    /// Bytes of a line of the log.
+    pub log_bytes: usize,
+    /// Calls at the same time.
+    pub concurrency: usize,
+}
+
+impl Limits {
+    /// The defaults, with what the manifest asks for as far as the caps allow.
+    #[must_use]
+    pub fn of(manifest: &Manifest) -> Self {
+        let mib = manifest.limits.memory_mib.unwrap_or(32).min(256) as usize;
+        Self {
+            memory: mib << 20,
+            table_elements: 20_000,
+            instances: 64,
+            output: 256 << 10,
+            host_calls: 1_000,
+            log_lines: 64,
+            log_bytes: 2 << 10,
+            concurrency: 8,
+        }
+    }
+}
+
+/// Time for one call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// From the outside, waiting included.
+    pub wall: Duration,
+    /// Of the processor.
+    pub cpu: Duration,
+}
+
+impl Budget {
+    const fn millis(wall: u64, cpu: u64) -> Self {
+        Self {
+            wall: Duration::from_millis(wall),
+            cpu: Duration::from_millis(cpu),
+        }
+    }
+
+    /// The budget of a hook.
+    #[must_use]
+    pub fn of(hook: HookName) -> Self {
+        match hook {
+            HookName::Enrollment => Self::millis(250, 50),
+            HookName::CommandAmend | HookName::CommandValidate => Self::millis(100, 20),
+            HookName::Events => Self::millis(5_000, 500),
+        }
+    }
+
+    /// The budget of looking at settings.
+    #[must_use]
+    pub fn of_settings() -> Self {
+        Self::millis(1_000, 100)
+    }
+}
+
+/// The account of one store.
+#[derive(Debug)]
+pub(crate) struct Account {
+    limits: Limits,
+    memory: usize,
+    elements: usize,
+    /// What was refused, for the error of the call.
+    pub(crate) refused: Option<&'static str>,
+}
+
+impl Account {
+    pub(crate) fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            memory: 0,
+            elements: 0,
+            refused: None,
+        }
+    }
+
+    /// The most memory that the call had.
+    pub(crate) fn memory(&self) -> usize {
+        self.memory
+    }
+}
+
+impl ResourceLimiter for Account {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let total = self.memory.saturating_add(desired.saturating_sub(current));
+        if total > self.limits.memory {
+            self.refused = Some("memory");
+            return Ok(false);
+        }
+        self.memory = total;
+        Ok(true)
+    }
+
+    fn table_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let total = self
+            .elements
+            .saturating_add(desired.saturating_sub(current));
+        if total > self.limits.table_elements {
+            self.refused = Some("table elements");
+            return Ok(false);
+        }
+        self.elements = total;
+        Ok(true)
+    }
+
+    fn instances(&self) -> usize {
+        self.limits.instances
+    }
+
+    fn tables(&self) -> usize {
+        64
+    }
+
+    fn memories(&self) -> usize {
+        64
+    }
+}

@@ -1,0 +1,395 @@
+//! What a plugin says of itself: `plugin.toml`.
+//!
+//! Owns: reading and checking a manifest. A field that is not known is refused, since it may be a right that is misspelt.
+//! Never grants anything.
+
+use std::collections::BTreeMap;
+
+use semver::Version;
+use serde::{Deserialize, Serialize};
+
+/// The longest id.
+const MAX_ID: usize = 128;
+/// The largest manifest, in bytes.
+const MAX_MANIFEST: usize = 64 << 10;
+
+/// Why a manifest is refused.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum ManifestError {
+    /// It is no TOML, or a field is missing, unknown or of the wrong kind.
+    #[error("plugin.toml: {0}")]
+    Syntax(String),
+    /// A field has a value that cannot be.
+    #[error("plugin.toml: {field}: {problem}")]
+    Field {
+        /// The field, dotted.
+        field: String,
+        /// What is wrong and what would be right.
+        problem: String,
+    },
+    /// The plugin was made for another contract.
+    #[error(
+        "this plugin asks for the plugin API {asked}, and this server speaks {offered}; {advice}"
+    )]
+    Api {
+        /// What the plugin asks for.
+        asked: String,
+        /// What this host speaks.
+        offered: String,
+        /// What to do.
+        advice: String,
+    },
+}
+
+/// A hook of the contract, by the name of its interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HookName {
+    /// Decides about enrollments.
+    Enrollment,
+    /// Changes commands.
+    CommandAmend,
+    /// Judges commands.
+    CommandValidate,
+    /// Hears what happened.
+    Events,
+}
+
+impl HookName {
+    /// Every hook that this host calls.
+    pub const ALL: [Self; 4] = [
+        Self::Enrollment,
+        Self::CommandAmend,
+        Self::CommandValidate,
+        Self::Events,
+    ];
+
+    /// The interface's name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Enrollment => "enrollment",
+            Self::CommandAmend => "command-amend",
+            Self::CommandValidate => "command-validate",
+            Self::Events => "events",
+        }
+    }
+}
+
+/// A plugin's manifest.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// Reverse DNS; facts, topics and effects of the plugin stand below it.
+    pub id: String,
+    /// Its version.
+    pub version: Version,
+    /// The contract it was made for: `0.9`.
+    pub api: String,
+    /// Its name, for people.
+    pub title: String,
+    /// What it is for, in a sentence.
+    #[serde(default)]
+    pub description: String,
+    /// The licence, as SPDX writes it.
+    #[serde(default)]
+    pub license: String,
+    /// Where its settings are described.
+    #[serde(default)]
+    pub settings: SettingsFile,
+    /// Which hooks it has, and what they want to see.
+    #[serde(default)]
+    pub hooks: BTreeMap<HookName, Matching>,
+    /// What it asks for.
+    #[serde(default)]
+    pub capabilities: Capabilities,
+    /// Limits that differ from the defaults.
+    #[serde(default)]
+    pub limits: AskedLimits,
+}
+
+/// Where the schema of the settings is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SettingsFile {
+    /// A file beside the manifest.
+    pub schema: Option<String>,
+}
+
+/// What a hook wants to see. What does not match costs nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Matching {
+    /// `RequestType`s, for hooks of commands; all when empty.
+    #[serde(default)]
+    pub request_types: Vec<String>,
+    /// Kinds of events, for `events`; all when empty.
+    #[serde(default)]
+    pub kinds: Vec<String>,
+}
+
+impl Matching {
+    /// Whether a command of this type is to be seen.
+    #[must_use]
+    pub fn wants(&self, request_type: &str) -> bool {
+        self.request_types.is_empty() || self.request_types.iter().any(|t| t == request_type)
+    }
+}
+
+/// What a plugin asks for. Each stands for imports and for limits on what effects may name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Capabilities {
+    /// What it sees of devices.
+    #[serde(default)]
+    pub devices: DeviceRights,
+    /// What it may send.
+    #[serde(default)]
+    pub commands: CommandRights,
+    /// What it may set.
+    #[serde(default)]
+    pub facts: FactRights,
+}
+
+/// What a plugin sees of devices.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeviceRights {
+    /// `core`, and `fact:NAME` or `fact:PREFIX.*` for each fact.
+    #[serde(default)]
+    pub read: Vec<String>,
+}
+
+impl DeviceRights {
+    /// Whether a fact of this name is shown.
+    #[must_use]
+    pub fn shows(&self, fact: &str) -> bool {
+        self.read.iter().any(|right| {
+            right
+                .strip_prefix("fact:")
+                .is_some_and(|name| match name.strip_suffix('*') {
+                    Some(prefix) => fact.starts_with(prefix),
+                    None => fact == name,
+                })
+        })
+    }
+}
+
+/// What a plugin may send.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CommandRights {
+    /// `RequestType`s.
+    #[serde(default)]
+    pub enqueue: Vec<String>,
+    /// Whether it may ring devices.
+    #[serde(default)]
+    pub wake: bool,
+}
+
+/// What a plugin may set.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FactRights {
+    /// Whether it may set facts below its id.
+    #[serde(default)]
+    pub set: bool,
+}
+
+/// Limits that a plugin asks for; the host has caps.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct AskedLimits {
+    /// Linear memory, summed, in MiB.
+    pub memory_mib: Option<u32>,
+}
+
+impl Manifest {
+    /// Reads a `plugin.toml`.
+    ///
+    /// # Errors
+    /// [`ManifestError`], naming the field and what would be right.
+    pub fn parse(text: &str) -> Result<Self, ManifestError> {
+        if text.len() > MAX_MANIFEST {
+            return Err(ManifestError::Syntax(format!(
+                "it has {} bytes; at most {MAX_MANIFEST} are read",
+                text.len()
+            )));
+        }
+        let manifest: Self =
+            toml::from_str(text).map_err(|error| ManifestError::Syntax(error.to_string()))?;
+        manifest.check()?;
+        Ok(manifest)
+    }
+
+    fn check(&self) -> Result<(), ManifestError> {
+        check_id(&self.id)?;
+        let title = self.title.trim();
+        if title.is_empty() || self.title.len() > 200 || self.title.contains(char::is_control) {
+            return Err(field(
+                "title",
+                "give it 1 to 200 bytes without control characters",
+            ));
+        }
+        if self.hooks.is_empty() {
+            let known: Vec<&str> = HookName::ALL.iter().map(|hook| hook.as_str()).collect();
+            let advice = format!("name at least one of {}", known.join(", "));
+            return Err(field("hooks", &advice));
+        }
+        for (hook, matching) in &self.hooks {
+            for kind in &matching.kinds {
+                if pomona_engine::EventKind::from_word(kind).is_none() {
+                    let place = format!("hooks.{}.kinds", hook.as_str());
+                    return Err(field(&place, &format!("there is no event {kind}")));
+                }
+            }
+        }
+        for right in &self.capabilities.devices.read {
+            let fact = right.strip_prefix("fact:").is_some_and(|name| {
+                let name = name.strip_suffix('*').unwrap_or(name);
+                !name.contains('*') && name.len() <= 128
+            });
+            if right != "core" && !fact {
+                return Err(field(
+                    "capabilities.devices.read",
+                    &format!("{right:?} is none of core, fact:NAME and fact:PREFIX.*"),
+                ));
+            }
+        }
+        if let Some(memory) = self.limits.memory_mib
+            && !(1..=256).contains(&memory)
+        {
+            return Err(field("limits.memory-mib", "choose 1 to 256"));
+        }
+        self.check_api()
+    }
+
+    /// A plugin made for the same minor of the 0 line, and for none that is newer than this host.
+    fn check_api(&self) -> Result<(), ManifestError> {
+        let offered = Version::parse(crate::API)
+            .map_err(|_| field("api", "this server does not know its own version"))?;
+        let asked = Version::parse(&self.api)
+            .or_else(|_| Version::parse(&format!("{}.0", self.api)))
+            .map_err(|_| field("api", "write it like 0.9"))?;
+        let same_line = asked.major == offered.major && asked.minor == offered.minor;
+        if same_line && asked <= offered {
+            return Ok(());
+        }
+        let advice = if asked > offered {
+            "update the server, or build the plugin with an older SDK"
+        } else {
+            "build the plugin with the present SDK"
+        };
+        Err(ManifestError::Api {
+            asked: self.api.clone(),
+            offered: crate::API.into(),
+            advice: advice.into(),
+        })
+    }
+}
+
+/// Labels of letters, digits and hyphens, at least two, joined by dots.
+fn check_id(id: &str) -> Result<(), ManifestError> {
+    let label = |label: &str| {
+        !label.is_empty()
+            && label
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    let labels = id.split('.').count();
+    if id.len() > MAX_ID || labels < 2 || !id.split('.').all(label) {
+        return Err(field(
+            "id",
+            "write it like org.example.shared-ipad: at least two labels of a-z, 0-9 and hyphens, 128 bytes at most",
+        ));
+    }
+    Ok(())
+}
+
+fn field(field: &str, problem: &str) -> ManifestError {
+    ManifestError::Field {
+        field: field.into(),
+        problem: problem.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "id = \"org.example.a\"\nversion = \"1.0.0\"\napi = \"0.9\"\ntitle = \"A\"\n[hooks.events]\n";
+
+    #[test]
+    fn a_good_one_is_read() {
+        let manifest = Manifest::parse(GOOD).unwrap();
+        assert_eq!(manifest.id, "org.example.a");
+        assert!(manifest.hooks.contains_key(&HookName::Events));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let cases = [
+            (GOOD.replace("id = \"org.example.a\"\n", ""), "id"),
+            (GOOD.replace("org.example.a", "../x"), "id: write it like"),
+            (
+                GOOD.replace("org.example.a", &"a.".repeat(600)),
+                "id: write it like",
+            ),
+            (GOOD.replace("1.0.0", "one"), "version"),
+            (GOOD.replace("0.9", "0.10"), "update the server"),
+            (
+                GOOD.replace("0.9", "0.8"),
+                "build the plugin with the present SDK",
+            ),
+            (GOOD.replace("0.9", "nine"), "api: write it like 0.9"),
+            (GOOD.replace("\"A\"", "\"\""), "title"),
+            (
+                GOOD.replace("[hooks.events]", ""),
+                "hooks: name at least one",
+            ),
+            (GOOD.replace("hooks.events", "hooks.teleport"), "teleport"),
+            (format!("{GOOD}[hooks.events]\n"), "duplicate"),
+            (
+                format!("{GOOD}kinds = [\"sneezed\"]\n"),
+                "there is no event sneezed",
+            ),
+            (format!("{GOOD}[capabilities.root]\n"), "root"),
+            (
+                format!("{GOOD}[capabilities.devices]\nread = [\"*\"]\n"),
+                "none of core",
+            ),
+            (
+                format!("{GOOD}[limits]\nmemory-mib = 4096\n"),
+                "choose 1 to 256",
+            ),
+            (format!("{GOOD}#{}", "x".repeat(70_000)), "at most 65536"),
+        ];
+        for (text, expected) in cases {
+            let told = Manifest::parse(&text).unwrap_err().to_string();
+            assert!(told.contains(expected), "{told}\nshould hold: {expected}");
+        }
+    }
+
+    #[test]
+    fn facts_are_shown_by_name_and_by_prefix() {
+        let rights = DeviceRights {
+            read: vec![
+                "core".into(),
+                "fact:time-zone".into(),
+                "fact:security.*".into(),
+            ],
+        };
+        let cases = [
+            ("time-zone", true),
+            ("time-zone2", false),
+            ("security.passcode", true),
+            ("secure", false),
+            ("core", false),
+        ];
+        for (fact, shown) in cases {
+            assert_eq!(rights.shows(fact), shown, "{fact}");
+        }
+    }
+}

@@ -1,0 +1,312 @@
+//! A plugin as one file.
+//!
+//! Owns: the format of a `.pomona` package (a tar archive of `plugin.toml`, `plugin.wasm`, the schema of its settings and its
+//! fixtures), and its digest, by which it is approved, run and revoked. Reads nothing that is not named here.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+
+use aws_lc_rs::digest::{Context, SHA256};
+
+use crate::manifest::{Manifest, ManifestError};
+
+/// The largest package, in bytes.
+pub(crate) const MAX_PACKAGE: usize = 40 << 20;
+/// The largest component.
+const MAX_COMPONENT: usize = 32 << 20;
+/// The largest of the other members.
+const MAX_TEXT: usize = 1 << 20;
+/// Members at most.
+const MAX_MEMBERS: usize = 1_000;
+
+const MANIFEST: &str = "plugin.toml";
+const COMPONENT: &str = "plugin.wasm";
+const SCHEMA: &str = "settings.schema.json";
+
+/// Why a package is refused.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum PackageError {
+    /// It is no package, or one that is damaged.
+    #[error("this is no plugin package: {0}; make one with `pomona plugin build`")]
+    Format(String),
+    /// It is larger than what is read.
+    #[error("{0}")]
+    TooLarge(String),
+    /// Its manifest is refused.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    /// The schema of its settings is no JSON.
+    #[error("settings.schema.json: {0}")]
+    Schema(String),
+}
+
+/// A package, read and checked; its component has not been looked at.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Package {
+    /// What it says of itself.
+    pub manifest: Manifest,
+    /// The component.
+    pub component: Vec<u8>,
+    /// The JSON Schema of its settings.
+    pub schema: Option<serde_json::Value>,
+    /// Everything in it, by name.
+    members: BTreeMap<String, Vec<u8>>,
+}
+
+impl Package {
+    /// Puts a package together; `fixtures` are named without their folder.
+    ///
+    /// # Errors
+    /// [`PackageError`] when the parts would be refused on reading.
+    pub fn new(
+        manifest: &str,
+        component: Vec<u8>,
+        schema: Option<String>,
+        fixtures: BTreeMap<String, Vec<u8>>,
+    ) -> Result<Self, PackageError> {
+        let mut members = BTreeMap::new();
+        members.insert(MANIFEST.to_owned(), manifest.as_bytes().to_vec());
+        members.insert(COMPONENT.to_owned(), component);
+        if let Some(schema) = schema {
+            members.insert(SCHEMA.to_owned(), schema.into_bytes());
+        }
+        for (name, content) in fixtures {
+            members.insert(format!("fixtures/{name}"), content);
+        }
+        Self::of(members)
+    }
+
+    /// Reads a package.
+    ///
+    /// # Errors
+    /// [`PackageError`], saying what is wrong.
+    pub fn read(bytes: &[u8]) -> Result<Self, PackageError> {
+        if bytes.len() > MAX_PACKAGE {
+            return Err(too_large("the package", bytes.len(), MAX_PACKAGE));
+        }
+        let format = |error: std::io::Error| PackageError::Format(error.to_string());
+        let mut archive = tar::Archive::new(bytes);
+        let mut members = BTreeMap::new();
+        for entry in archive.entries().map_err(format)? {
+            let mut entry = entry.map_err(format)?;
+            if entry.header().entry_type() != tar::EntryType::Regular {
+                return Err(PackageError::Format(
+                    "it holds more than plain files".into(),
+                ));
+            }
+            let path = entry.path_bytes();
+            let name = std::str::from_utf8(&path)
+                .map_err(|_| PackageError::Format("a name is no UTF-8".into()))?
+                .to_owned();
+            if !known(&name) {
+                return Err(PackageError::Format(format!(
+                    "{name:?} does not belong in it"
+                )));
+            }
+            let most = if name == COMPONENT {
+                MAX_COMPONENT
+            } else {
+                MAX_TEXT
+            };
+            let size = usize::try_from(entry.size()).unwrap_or(usize::MAX);
+            if size > most {
+                return Err(too_large(&name, size, most));
+            }
+            let mut content = Vec::with_capacity(size);
+            entry.read_to_end(&mut content).map_err(format)?;
+            if content.len() != size {
+                return Err(PackageError::Format(format!("{name} is cut short")));
+            }
+            if members.insert(name.clone(), content).is_some() {
+                return Err(PackageError::Format(format!("{name} is in it twice")));
+            }
+            if members.len() > MAX_MEMBERS {
+                return Err(PackageError::Format(format!(
+                    "it has more than {MAX_MEMBERS} members"
+                )));
+            }
+        }
+        Self::of(members)
+    }
+
+    fn of(members: BTreeMap<String, Vec<u8>>) -> Result<Self, PackageError> {
+        let text = |name: &str| match members.get(name) {
+            None => Ok(None),
+            Some(content) => String::from_utf8(content.clone())
+                .map(Some)
+                .map_err(|_| PackageError::Format(format!("{name} is no UTF-8"))),
+        };
+        let missing = |name| PackageError::Format(format!("{name} is missing"));
+        let manifest = Manifest::parse(&text(MANIFEST)?.ok_or_else(|| missing(MANIFEST))?)?;
+        let component = members
+            .get(COMPONENT)
+            .cloned()
+            .ok_or_else(|| missing(COMPONENT))?;
+        if component.len() > MAX_COMPONENT {
+            return Err(too_large(COMPONENT, component.len(), MAX_COMPONENT));
+        }
+        let schema = match text(SCHEMA)? {
+            None => None,
+            Some(text) => Some(
+                serde_json::from_str(&text)
+                    .map_err(|error| PackageError::Schema(error.to_string()))?,
+            ),
+        };
+        Ok(Self {
+            manifest,
+            component,
+            schema,
+            members,
+        })
+    }
+
+    /// The package as bytes: the same parts give the same bytes.
+    ///
+    /// # Errors
+    /// [`PackageError::Format`] when a name is too long for the format.
+    pub fn write(&self) -> Result<Vec<u8>, PackageError> {
+        let format = |error: std::io::Error| PackageError::Format(error.to_string());
+        let mut archive = tar::Builder::new(Vec::new());
+        for (name, content) in &self.members {
+            let mut header = tar::Header::new_ustar();
+            header.set_size(content.len() as u64);
+            header.set_mode(0o644);
+            header.set_mtime(0);
+            archive
+                .append_data(&mut header, name, content.as_slice())
+                .map_err(format)?;
+        }
+        archive.into_inner().map_err(format)
+    }
+
+    /// The digest of its parts, as lower-case hexadecimal SHA-256: each member's name and content with their lengths, in
+    /// the order of names.
+    #[must_use]
+    pub fn digest(&self) -> String {
+        let mut context = Context::new(&SHA256);
+        for (name, content) in &self.members {
+            for part in [name.as_bytes(), content.as_slice()] {
+                context.update(&(part.len() as u64).to_be_bytes());
+                context.update(part);
+            }
+        }
+        hex::encode(context.finish())
+    }
+}
+
+/// The names that may stand in a package.
+fn known(name: &str) -> bool {
+    if [MANIFEST, COMPONENT, SCHEMA].contains(&name) {
+        return true;
+    }
+    name.strip_prefix("fixtures/").is_some_and(|rest| {
+        rest.ends_with(".json")
+            && rest.len() <= 90
+            && rest
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+            && !rest.starts_with('.')
+    })
+}
+
+fn too_large(what: &str, size: usize, most: usize) -> PackageError {
+    PackageError::TooLarge(format!("{what} has {size} bytes; at most {most} are taken"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOML: &str = "id = \"org.example.a\"\nversion = \"1.0.0\"\napi = \"0.9\"\ntitle = \"A\"\n[hooks.events]\n";
+
+    fn package() -> Package {
+        let fixtures = BTreeMap::from([("one.json".to_owned(), b"{}".to_vec())]);
+        Package::new(TOML, b"\0asm".to_vec(), Some("{}".into()), fixtures).unwrap()
+    }
+
+    fn archive(members: &[(&str, &[u8])]) -> Vec<u8> {
+        let mut archive = tar::Builder::new(Vec::new());
+        for (name, content) in members {
+            let mut header = tar::Header::new_ustar();
+            header.set_size(content.len() as u64);
+            // Names that the library would not write are what the reader must refuse.
+            header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
+            header.set_cksum();
+            archive.append(&header, *content).unwrap();
+        }
+        archive.into_inner().unwrap()
+    }
+
+    #[test]
+    fn it_is_read_as_it_was_written() {
+        let package = package();
+        let bytes = package.write().unwrap();
+        assert_eq!(bytes, package.write().unwrap());
+        let read = Package::read(&bytes).unwrap();
+        assert_eq!(read, package);
+        assert_eq!(read.digest(), package.digest());
+    }
+
+    #[test]
+    fn every_part_changes_the_digest() {
+        let base = package().digest();
+        let other = Package::new(TOML, b"\0asn".to_vec(), Some("{}".into()), BTreeMap::new());
+        assert_ne!(base, other.unwrap().digest());
+        let fixtures = BTreeMap::from([("two.json".to_owned(), b"{}".to_vec())]);
+        let other = Package::new(TOML, b"\0asm".to_vec(), Some("{}".into()), fixtures);
+        assert_ne!(base, other.unwrap().digest());
+    }
+
+    #[test]
+    fn a_package_cut_anywhere_is_refused() {
+        let bytes = package().write().unwrap();
+        // The end of an archive is two empty blocks, which a reader can do without.
+        let end = bytes.len() - 1024;
+        for length in (0..end).step_by(97) {
+            assert!(
+                Package::read(&bytes[..length]).is_err(),
+                "{length} of {end} bytes"
+            );
+        }
+    }
+
+    #[test]
+    fn what_does_not_belong_in_it_is_named() {
+        let toml = TOML.as_bytes();
+        let cases: &[(Vec<u8>, &str)] = &[
+            (b"\x7fELF".repeat(200), "no plugin package"),
+            (archive(&[]), "plugin.toml is missing"),
+            (archive(&[("plugin.toml", toml)]), "plugin.wasm is missing"),
+            (
+                archive(&[("plugin.toml", toml), ("../x", b"")]),
+                "does not belong",
+            ),
+            (
+                archive(&[("plugin.toml", toml), ("/etc/x", b"")]),
+                "does not belong",
+            ),
+            (
+                archive(&[("plugin.toml", toml), ("fixtures/../x.json", b"")]),
+                "does not belong",
+            ),
+            (
+                archive(&[("plugin.toml", toml), ("plugin.toml", toml)]),
+                "twice",
+            ),
+            (archive(&[("plugin.toml", b"\xff")]), "no UTF-8"),
+            (
+                archive(&[
+                    ("plugin.toml", toml),
+                    ("plugin.wasm", b""),
+                    ("settings.schema.json", b"{"),
+                ]),
+                "settings.schema.json",
+            ),
+            (vec![0; MAX_PACKAGE + 1], "at most"),
+        ];
+        for (bytes, expected) in cases {
+            let told = Package::read(bytes).unwrap_err().to_string();
+            assert!(told.contains(expected), "{told}\nshould hold: {expected}");
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! The engine that runs plugins.
+//!
+//! Owns: wasmtime's configuration, the clock that interrupts guests, and what each capability links. Knows no plugin.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use wasmtime::component::{HasSelf, Linker};
+use wasmtime::{
+    Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig,
+};
+
+use crate::bindings::pomona::host;
+use crate::call::CallState;
+
+/// How often a running guest is looked at.
+pub(crate) const TICK: Duration = Duration::from_millis(5);
+/// Calls at the same time in the whole process.
+const POOL: u32 = 256;
+
+/// Why the engine cannot be had.
+#[derive(Debug, thiserror::Error)]
+#[error("plugins cannot be run here: {0}")]
+pub struct RuntimeError(String);
+
+/// The engine. Clones share it; its clock ends with the last of them.
+#[derive(Clone)]
+pub struct Runtime(Arc<Inner>);
+
+struct Inner {
+    engine: Engine,
+    linker: Linker<CallState>,
+    stop: Arc<AtomicBool>,
+}
+
+impl std::fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Runtime").finish_non_exhaustive()
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Runtime {
+    /// Starts the engine and its clock.
+    ///
+    /// # Errors
+    /// [`RuntimeError`] when this machine cannot give the address space.
+    pub fn new() -> Result<Self, RuntimeError> {
+        let told = |error: wasmtime::Error| RuntimeError(format!("{error:#}"));
+        let engine = match Engine::new(&config(true)) {
+            Ok(engine) => engine,
+            Err(error) => {
+                tracing::warn!(
+                    error = format!("{error:#}"),
+                    "no pool for plugins on this machine: each call costs more"
+                );
+                Engine::new(&config(false)).map_err(told)?
+            }
+        };
+        let linker = linker(&engine).map_err(told)?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let (ticking, until) = (engine.weak(), stop.clone());
+        std::thread::Builder::new()
+            .name("plugin-clock".into())
+            .spawn(move || {
+                while !until.load(Ordering::Relaxed) {
+                    std::thread::sleep(TICK);
+                    match ticking.upgrade() {
+                        Some(engine) => engine.increment_epoch(),
+                        None => return,
+                    }
+                }
+            })
+            .map_err(|error| RuntimeError(error.to_string()))?;
+        Ok(Self(Arc::new(Inner {
+            engine,
+            linker,
+            stop,
+        })))
+    }
+
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.0.engine
+    }
+
+    pub(crate) fn linker(&self) -> &Linker<CallState> {
+        &self.0.linker
+    }
+}
+
+/// The configuration that code is compiled for and run with.
+pub(crate) fn config(pool: bool) -> Config {
+    let mut config = Config::new();
+    config
+        .epoch_interruption(true)
+        .concurrency_support(false)
+        .cranelift_opt_level(OptLevel::Speed)
+        .wasm_relaxed_simd(false)
+        .wasm_memory64(false)
+        .max_wasm_stack(512 << 10)
+        .async_stack_size(2 << 20)
+        .wasm_backtrace_max_frames(std::num::NonZeroUsize::new(16));
+    if pool {
+        let mut pooling = PoolingAllocationConfig::new();
+        pooling
+            .total_component_instances(POOL)
+            .total_core_instances(POOL * 4)
+            .total_memories(POOL * 2)
+            .total_tables(POOL * 4)
+            .total_stacks(POOL)
+            .max_core_instances_per_component(64)
+            .max_memories_per_component(8)
+            .max_tables_per_component(64)
+            .table_elements(20_000)
+            .max_memory_size(256 << 20)
+            .linear_memory_keep_resident(256 << 10)
+            .table_keep_resident(64 << 10)
+            .async_stack_keep_resident(32 << 10)
+            .pagemap_scan(Enabled::Auto);
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pooling));
+    }
+    config
+}
+
+/// What every plugin may import: no capability is behind any of it.
+fn linker(engine: &Engine) -> wasmtime::Result<Linker<CallState>> {
+    let mut linker = Linker::new(engine);
+    host::log::add_to_linker::<_, HasSelf<CallState>>(&mut linker, |state| state)?;
+    host::config::add_to_linker::<_, HasSelf<CallState>>(&mut linker, |state| state)?;
+    host::clock::add_to_linker::<_, HasSelf<CallState>>(&mut linker, |state| state)?;
+    host::random::add_to_linker::<_, HasSelf<CallState>>(&mut linker, |state| state)?;
+    Ok(linker)
+}

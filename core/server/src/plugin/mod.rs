@@ -1,0 +1,262 @@
+//! `pomona plugin …`: from an author's folder to a plugin that is switched on.
+//!
+//! Owns: the verbs. Building and checking need no server; the others are requests to the admin API.
+
+mod build;
+mod compile;
+mod manager;
+mod toolchain;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use clap::Subcommand;
+use http::Method;
+use pomona_plugin_host::{Manifest, Package, Plugin, Runtime};
+use serde_json::{Value, json};
+
+pub(crate) use compile::{CompilePlugin, compile_plugin};
+pub(crate) use manager::Manager;
+
+use crate::client::{Api, Column, Output, Place, segment};
+
+const INSTALLED: &[Column] = &[
+    Column("PLUGIN", "id"),
+    Column("VERSION", "version"),
+    Column("TITLE", "title"),
+    Column("SIGNED", "signed"),
+    Column("SUSPENDED", "suspended"),
+    Column("DIGEST", "digest"),
+];
+const HERE: &[Column] = &[
+    Column("PLUGIN", "id"),
+    Column("VERSION", "version"),
+    Column("ENABLED", "enabled"),
+    Column("STATE", "state"),
+    Column("CALLS", "calls"),
+    Column("FAILURES", "failures"),
+    Column("MEAN µs", "mean_micros"),
+    Column("REASON", "reason"),
+];
+
+/// `pomona plugin …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum PluginVerb {
+    /// Build a plugin's folder into a package.
+    Build {
+        /// The folder with plugin.toml.
+        #[arg(default_value = ".")]
+        folder: PathBuf,
+        /// Where the package goes; `target/pomona/ID-VERSION.pomona` in the folder when left out.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+    /// Say whether a package fits this version of Pomona, and which rights it asks for.
+    Check {
+        /// The package.
+        package: PathBuf,
+    },
+    /// Install a package on the server, or put it in the place of another version.
+    Install {
+        /// The package.
+        package: PathBuf,
+    },
+    /// List what is installed, with its state in the tenant of --tenant.
+    List {
+        /// What is installed on the server, for the operator.
+        #[arg(long)]
+        installed: bool,
+    },
+    /// Switch a plugin on in the tenant of --tenant, or change its settings.
+    Enable {
+        /// Its id.
+        id: String,
+        /// A file with its settings, as JSON.
+        #[arg(long, value_name = "FILE")]
+        settings: Option<PathBuf>,
+    },
+    /// Switch a plugin off in the tenant of --tenant; its settings there are forgotten.
+    Disable {
+        /// Its id.
+        id: String,
+    },
+    /// Stop a plugin in every tenant, for the operator.
+    Suspend(Which),
+    /// Let a suspended plugin go on.
+    Resume(Which),
+    /// Take a plugin out of the server.
+    Remove {
+        /// Its id.
+        id: String,
+    },
+}
+
+/// One plugin, or all.
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct Which {
+    /// Its id.
+    id: Option<String>,
+    /// Every plugin.
+    #[arg(long)]
+    all: bool,
+}
+
+impl Which {
+    fn segment(&self) -> String {
+        self.id.as_deref().map_or_else(|| "*".into(), segment)
+    }
+}
+
+/// Runs a verb.
+pub(crate) async fn run(verb: PluginVerb, place: &Place, dir: Option<&Path>) -> anyhow::Result<()> {
+    let out = Output::new(place.json);
+    let api = || Api::open(place, dir);
+    match verb {
+        PluginVerb::Build { folder, out: to } => {
+            let built = build::build(&folder, to.as_deref()).await?;
+            let told = json!({
+                "package": built.path.display().to_string(),
+                "digest": built.package.digest(),
+                "component_bytes": built.package.component.len(),
+            });
+            out.said(&format!("built {}", built.path.display()), &told)
+        }
+        PluginVerb::Check { package } => check(&package, &out).await,
+        PluginVerb::Install { package } => {
+            let bytes = read(&package)?;
+            // What is wrong with it can be told before it travels.
+            Package::read(&bytes).with_context(|| package.display().to_string())?;
+            out.one(&api()?.upload("plugins", bytes).await?, INSTALLED)
+        }
+        PluginVerb::List { installed: true } => {
+            out.list(&api()?.list("plugins", usize::MAX).await?, INSTALLED)
+        }
+        PluginVerb::List { installed: false } => {
+            let api = api()?;
+            let all = api
+                .list(&api.in_tenant("plugins").await?, usize::MAX)
+                .await?;
+            let flat: Vec<Value> = all.into_iter().map(flat).collect();
+            out.list(&flat, HERE)
+        }
+        PluginVerb::Enable { id, settings } => {
+            let settings: Value = match settings {
+                None => json!({}),
+                Some(path) => serde_json::from_slice(&read(&path)?)
+                    .with_context(|| format!("{} is no JSON", path.display()))?,
+            };
+            let api = api()?;
+            let path = api.in_tenant(&format!("plugins/{}", segment(&id))).await?;
+            let body = json!({ "settings": settings });
+            let enabled = api.call(Method::PUT, &path, Some(&body), &[]).await?;
+            out.one(&flat(enabled), HERE)
+        }
+        PluginVerb::Disable { id } => {
+            let api = api()?;
+            let path = api.in_tenant(&format!("plugins/{}", segment(&id))).await?;
+            let gone = api.call(Method::DELETE, &path, None, &[]).await?;
+            out.said(&format!("{id} is switched off"), &gone)
+        }
+        PluginVerb::Suspend(which) => {
+            let path = format!("plugins/{}/suspend", which.segment());
+            let changed = api()?.post(&path, &json!({})).await?;
+            out.said(&format!("suspended: {}", changed["plugins"]), &changed)
+        }
+        PluginVerb::Resume(which) => {
+            let path = format!("plugins/{}/resume", which.segment());
+            let changed = api()?.post(&path, &json!({})).await?;
+            out.said(&format!("resumed: {}", changed["plugins"]), &changed)
+        }
+        PluginVerb::Remove { id } => {
+            let path = format!("plugins/{}", segment(&id));
+            let gone = api()?.call(Method::DELETE, &path, None, &[]).await?;
+            out.said(&format!("{id} is removed"), &gone)
+        }
+    }
+}
+
+/// The health of a plugin among its other members, so that it has columns.
+fn flat(mut plugin: Value) -> Value {
+    let health = plugin.get("health").cloned();
+    if let (Some(all), Some(Value::Object(health))) = (plugin.as_object_mut(), health) {
+        all.extend(health);
+    }
+    plugin
+}
+
+async fn check(path: &Path, out: &Output) -> anyhow::Result<()> {
+    let package = Package::read(&read(path)?).with_context(|| path.display().to_string())?;
+    let plugin = load(&package)
+        .await
+        .with_context(|| path.display().to_string())?;
+    let rights = rights(plugin.manifest());
+    let told = json!({
+        "id": plugin.manifest().id,
+        "version": plugin.manifest().version.to_string(),
+        "api": plugin.manifest().api,
+        "digest": plugin.digest(),
+        "rights": rights,
+    });
+    let sentence = format!(
+        "{} {} fits this version of Pomona and asks for:\n  {}",
+        plugin.manifest().id,
+        plugin.manifest().version,
+        rights.join("\n  ")
+    );
+    out.said(&sentence, &told)
+}
+
+/// What a manifest asks for, a line each.
+fn rights(manifest: &Manifest) -> Vec<String> {
+    let mut rights: Vec<String> = manifest
+        .hooks
+        .iter()
+        .map(|(hook, matching)| {
+            let of = [&matching.request_types[..], &matching.kinds[..]].concat();
+            match of.is_empty() {
+                true => format!("hook {}: everything", hook.as_str()),
+                false => format!("hook {}: {}", hook.as_str(), of.join(", ")),
+            }
+        })
+        .collect();
+    let asked = &manifest.capabilities;
+    rights.extend(
+        asked
+            .devices
+            .read
+            .iter()
+            .map(|what| format!("see of devices: {what}")),
+    );
+    rights.extend(
+        asked
+            .commands
+            .enqueue
+            .iter()
+            .map(|what| format!("send {what}")),
+    );
+    if asked.commands.wake {
+        rights.push("ring devices".into());
+    }
+    if asked.facts.set {
+        rights.push(format!("set facts below {}", manifest.id));
+    }
+    rights
+}
+
+/// Compiles and loads a package here.
+async fn load(package: &Package) -> anyhow::Result<Plugin> {
+    let runtime = Runtime::new()?;
+    let artefact = compile::in_a_child(&package.component).await?;
+    Ok(Plugin::load(
+        &runtime,
+        package.manifest.clone(),
+        package.digest(),
+        &artefact,
+    )
+    .await?)
+}
+
+fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+    std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+}

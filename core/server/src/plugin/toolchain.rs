@@ -1,0 +1,152 @@
+//! The tool chain that turns Rust into WebAssembly.
+//!
+//! Owns: finding one. The active tool chain may have the target; rustup may be able to fetch it; else Debian's packages of the
+//! compiler are unpacked into a cache folder, not installed, and the standard library is built from its source.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, bail};
+
+/// The target of guests.
+pub(super) const TARGET: &str = "wasm32-unknown-unknown";
+/// What is fetched from Debian: the compiler, its libraries, its sources.
+const PACKAGES: [&str; 5] = [
+    "rustc-web",
+    "libstd-rust-web-1.96",
+    "libstd-rust-web-dev",
+    "rust-web-src",
+    "libllvm22",
+];
+
+/// A way to build guests.
+pub(super) enum Toolchain {
+    /// The active tool chain has the target.
+    Active,
+    /// A compiler of its own, with the standard library as source.
+    Unpacked {
+        /// Where Debian's packages were unpacked.
+        root: PathBuf,
+        /// The linker of the active tool chain.
+        linker: PathBuf,
+    },
+}
+
+impl Toolchain {
+    /// Finds one, fetching what is missing.
+    pub(super) fn find() -> anyhow::Result<Self> {
+        let sysroot = sysroot()?;
+        let target = sysroot.join("lib/rustlib").join(TARGET);
+        if target.is_dir() || (rustup_adds() && target.is_dir()) {
+            return Ok(Self::Active);
+        }
+        let linker = sysroot.join("lib/rustlib/x86_64-unknown-linux-gnu/bin/rust-lld");
+        if !linker.is_file() {
+            bail!(
+                "the Rust tool chain has no {TARGET} and no rust-lld; run `rustup target add {TARGET}`"
+            );
+        }
+        Ok(Self::Unpacked {
+            root: unpacked()?,
+            linker,
+        })
+    }
+
+    /// `cargo build --release` for guests.
+    pub(super) fn cargo(&self) -> Command {
+        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        for (name, _) in std::env::vars_os() {
+            // What an outer cargo told of its own package would make build scripts run again.
+            let known = name.to_string_lossy();
+            if known.starts_with("CARGO_PKG_") || known.starts_with("CARGO_MANIFEST_") {
+                cargo.env_remove(&name);
+            }
+        }
+        cargo.args(["build", "--release", "--target", TARGET]);
+        if let Self::Unpacked { root, linker } = self {
+            cargo
+                .arg("-Zbuild-std=std,panic_abort")
+                .env("RUSTC_BOOTSTRAP", "1")
+                .env("RUSTC", root.join("usr/bin/rustc"))
+                .env("LD_LIBRARY_PATH", root.join("usr/lib/x86_64-linux-gnu"))
+                .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", linker);
+        }
+        cargo
+    }
+}
+
+fn sysroot() -> anyhow::Result<PathBuf> {
+    let output = Command::new("rustc")
+        .args(["--print", "sysroot"])
+        .output()
+        .context("a Rust plugin needs a Rust tool chain; rustc cannot be started")?;
+    let text = String::from_utf8(output.stdout).context("rustc names a folder that is no UTF-8")?;
+    Ok(PathBuf::from(text.trim()))
+}
+
+/// Asks rustup for the target; a closed network is no error here.
+fn rustup_adds() -> bool {
+    Command::new("rustup")
+        .args(["target", "add", TARGET])
+        .output()
+        .is_ok_and(|output| output.status.success())
+}
+
+/// The folder with Debian's compiler, filled when it is not there.
+fn unpacked() -> anyhow::Result<PathBuf> {
+    let cache = std::env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")))
+        .context("neither XDG_CACHE_HOME nor HOME is set")?
+        .join("pomona");
+    let root = cache.join("rust-web-1.96");
+    if root.is_dir() {
+        return Ok(root);
+    }
+    std::fs::create_dir_all(&cache).with_context(|| format!("cannot make {}", cache.display()))?;
+    // Whole or not at all: a folder under its final name is complete.
+    let part = cache.join(format!("rust-web-1.96.{}", std::process::id()));
+    let debs = part.join("debs");
+    std::fs::create_dir_all(&debs).with_context(|| format!("cannot make {}", debs.display()))?;
+    let filled = fill(&part, &debs);
+    if let Err(error) = filled {
+        // What is left of it helps nobody.
+        let _ = std::fs::remove_dir_all(&part);
+        return Err(error);
+    }
+    std::fs::remove_dir_all(&debs).context("cannot tidy up")?;
+    match std::fs::rename(&part, &root) {
+        Ok(()) => {}
+        // Another build has been quicker.
+        Err(_) if root.is_dir() => std::fs::remove_dir_all(&part).context("cannot tidy up")?,
+        Err(error) => return Err(error).context("cannot keep the unpacked compiler"),
+    }
+    Ok(root)
+}
+
+fn fill(part: &Path, debs: &Path) -> anyhow::Result<()> {
+    eprintln!("fetching a compiler for WebAssembly from Debian (140 MB, once)");
+    let mut fetch = Command::new("apt-get");
+    fetch.arg("download").args(PACKAGES).current_dir(debs);
+    done(&mut fetch).with_context(|| {
+        format!(
+            "the compiler for WebAssembly cannot be fetched; run `rustup target add {TARGET}`, or on Debian `apt-get update` first"
+        )
+    })?;
+    for entry in std::fs::read_dir(debs).context("cannot read what was fetched")? {
+        let deb = entry.context("cannot read what was fetched")?.path();
+        done(Command::new("dpkg").arg("-x").arg(&deb).arg(part))?;
+    }
+    Ok(())
+}
+
+fn done(command: &mut Command) -> anyhow::Result<()> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let output = command
+        .output()
+        .with_context(|| format!("{name} cannot be started"))?;
+    if !output.status.success() {
+        bail!("{name}: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(())
+}

@@ -9,5 +9,6 @@
 mod architecture;
 mod kill_loop;
 mod regressions;
+mod renewal;
 mod scep_foreign;
 mod tidiness;

@@ -169,7 +169,7 @@ pub(crate) async fn enroll(
     let message = cms::attached_signature(&signer, signature, &sealed, attributes)?;
     let by_post = caps.post && !style.force_get;
     let answer = pki_operation(client, payload, &message, by_post).await?;
-    let certificate = read_answer(&answer, &authority, &key, &transaction, &nonce)?;
+    let certificate = read_answer(&answer, &authority, &signer, &key, &transaction, &nonce)?;
     Ok(Identity::new(key, certificate)?)
 }
 
@@ -277,6 +277,7 @@ async fn pki_operation(
 fn read_answer(
     answer: &[u8],
     authority: &[u8],
+    signer: &Identity,
     key: &DeviceKey,
     transaction: &str,
     nonce: &[u8],
@@ -313,7 +314,8 @@ fn read_answer(
         Some(b"3") => return Err(ScepError::Pending),
         _ => return Err(wrong("the status is none of SCEP's")),
     }
-    let opened = cms::open_envelope(key, &signed.content)?;
+    // RFC 8894, 3.2.2: the answer is for the key that signed the request, in a renewal the present one.
+    let opened = cms::open_envelope(&signer.key, &signed.content)?;
     let certificates = Signed::parse(&opened)?.certificates();
     let ours = certificates.into_iter().find(|der| {
         let certificate = cms::parse_certificate(der).ok();

@@ -110,11 +110,13 @@ impl Device {
     /// identity stays.
     pub(super) async fn renew(&mut self, profile: EnrollmentProfile) -> Result<(), DeviceError> {
         let before = self.enrollment()?.clone();
-        let identity = self
-            .obtain_identity(&profile, Some(&before.identity))
-            .await?;
-        self.adopt(profile, identity)?;
-        let outcome = self.check_in().await;
+        let outcome = match self.obtain_identity(&profile, Some(&before.identity)).await {
+            Ok(identity) => {
+                self.adopt(profile, identity)?;
+                self.check_in().await
+            }
+            Err(error) => Err(error),
+        };
         if outcome.is_err() {
             self.adopt(before.profile, before.identity)?;
         }

@@ -39,6 +39,12 @@ impl std::fmt::Debug for Artefact {
 }
 
 impl Artefact {
+    /// For tests, which compile in their own process.
+    #[cfg(test)]
+    pub(crate) fn made_here(native: Vec<u8>) -> Self {
+        Self(native)
+    }
+
     /// The component, ready to be linked.
     pub(crate) fn component(&self, engine: &Engine) -> Result<Component, PluginError> {
         // SAFETY: `Component::deserialize` runs what it is given. The bytes of an `Artefact` come from the standard output

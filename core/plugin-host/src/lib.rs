@@ -17,6 +17,8 @@ mod manifest;
 mod package;
 mod plugin;
 mod runtime;
+#[cfg(test)]
+mod tests;
 
 pub use compile::{Artefact, CompileLimits, compile, compile_here};
 pub use hooks::hooks_of;

@@ -163,11 +163,50 @@ impl Plugin {
             .collect())
     }
 
-    /// Brings an instance to life and lets it go: shows what fails only then, the start function included.
+    /// Brings an instance to life and lets it go: shows what fails only then, the start function and the types of the hooks
+    /// included.
     async fn trial(&self) -> Result<(), PluginError> {
-        self.call(Budget::of_settings(), "start", "{}".into(), async |_, _| {
-            Ok(())
-        })
+        let places = &self.places;
+        self.call(
+            Budget::of_settings(),
+            "start",
+            "{}".into(),
+            async |store, instance| {
+                let other = |name: &'static str| {
+                    move |error: wasmtime::Error| {
+                        error.context(format!(
+                            "its hook {name} is of another type than this server knows"
+                        ))
+                    }
+                };
+                if let Some(place) = &places.settings {
+                    place
+                        .load(&mut *store, &instance)
+                        .map_err(other("settings"))?;
+                }
+                if let Some(place) = &places.enrollment {
+                    place
+                        .load(&mut *store, &instance)
+                        .map_err(other("enrollment"))?;
+                }
+                if let Some(place) = &places.amend {
+                    place
+                        .load(&mut *store, &instance)
+                        .map_err(other("command-amend"))?;
+                }
+                if let Some(place) = &places.validate {
+                    place
+                        .load(&mut *store, &instance)
+                        .map_err(other("command-validate"))?;
+                }
+                if let Some(place) = &places.events {
+                    place
+                        .load(&mut *store, &instance)
+                        .map_err(other("events"))?;
+                }
+                Ok(())
+            },
+        )
         .await
     }
 

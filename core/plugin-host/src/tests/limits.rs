@@ -1,0 +1,54 @@
+//! What one call may leave behind: nothing. And what a plugin that keeps failing costs: little.
+
+use pomona_engine::hooks::CommandVerdict;
+
+use super::{ask, enabled, module};
+use crate::runtime::Runtime;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_byte_of_one_call_is_seen_by_the_next() {
+    let runtime = Runtime::new().unwrap();
+    // It vetoes as soon as it finds what an earlier call wrote; the global and the memory are as new each time.
+    let guest = enabled(
+        &runtime,
+        &module(
+            "(global $seen (mut i32) (i32.const 0))",
+            "(if (i32.or (global.get $seen) (i32.load (i32.const 70000))) (then (unreachable)))
+             (global.set $seen (i32.const 1)) (i32.store (i32.const 70000) (i32.const 1)) (i32.const 1024)",
+        ),
+    )
+    .await;
+    for _ in 0..300 {
+        let verdict = ask(&guest).await.unwrap();
+        assert!(matches!(verdict, CommandVerdict::Allow { .. }));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plugin_that_keeps_failing_is_left_alone() {
+    let runtime = Runtime::new().unwrap();
+    let guest = enabled(&runtime, &module("", "(unreachable)")).await;
+    for _ in 0..5 {
+        ask(&guest).await.unwrap_err();
+    }
+    let told = ask(&guest).await.unwrap_err().to_string();
+    assert!(told.contains("it keeps failing"), "{told}");
+    let figures = guest.figures();
+    assert!(figures.held_back && figures.calls == 5, "{figures:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_veto_comes_with_its_reason_without_control_characters() {
+    let runtime = Runtime::new().unwrap();
+    let guest = enabled(
+        &runtime,
+        &module(
+            "(data (i32.const 64) \"no\\0away\")",
+            "(i32.store8 (i32.const 1032) (i32.const 1)) (i32.store (i32.const 1040) (i32.const 64))
+             (i32.store (i32.const 1044) (i32.const 6)) (i32.const 1024)",
+        ),
+    )
+    .await;
+    let verdict = ask(&guest).await.unwrap();
+    assert_eq!(verdict, CommandVerdict::Veto("no way".into()));
+}

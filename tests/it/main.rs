@@ -8,6 +8,7 @@
 
 mod architecture;
 mod kill_loop;
+mod plugins;
 mod regressions;
 mod renewal;
 mod scep_foreign;

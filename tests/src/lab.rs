@@ -132,6 +132,25 @@ impl Lab {
         &self.folder
     }
 
+    /// Runs a client verb of the command line against this server: whether it ended well, and what it said.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub async fn verb(&self, binary: &Path, arguments: &[&str]) -> Result<(bool, String)> {
+        let output = tokio::process::Command::new(binary)
+            .args(arguments)
+            .arg("--dir")
+            .arg(self.folder.dir())
+            .output()
+            .await
+            .context("start a client verb")?;
+        let said = [output.stdout, output.stderr].concat();
+        Ok((
+            output.status.success(),
+            String::from_utf8_lossy(&said).into_owned(),
+        ))
+    }
+
     /// A fleet of `devices` behind a fresh enrollment link.
     ///
     /// # Errors

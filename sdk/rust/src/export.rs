@@ -17,6 +17,8 @@ macro_rules! export_hook {
     ($plugin:ident Settings) => {
         const _: () = {
             struct Shim;
+            #[cfg(not(target_arch = "wasm32"))]
+            const _: usize = ::core::mem::size_of::<Shim>();
             impl $crate::bindings::exports::pomona::hooks::settings::Guest for Shim {
                 fn validate(json: String) -> Vec<$crate::Diagnostic> {
                     $crate::enter();
@@ -34,6 +36,8 @@ macro_rules! export_hook {
     ($plugin:ident Enrollment) => {
         const _: () = {
             struct Shim;
+            #[cfg(not(target_arch = "wasm32"))]
+            const _: usize = ::core::mem::size_of::<Shim>();
             impl $crate::bindings::exports::pomona::hooks::enrollment::Guest for Shim {
                 fn decide(context: $crate::CallContext, request: $crate::EnrollmentRequest) -> ::core::result::Result<$crate::Decision, $crate::HookError> {
                     $crate::enter();
@@ -47,6 +51,8 @@ macro_rules! export_hook {
     ($plugin:ident CommandAmend) => {
         const _: () = {
             struct Shim;
+            #[cfg(not(target_arch = "wasm32"))]
+            const _: usize = ::core::mem::size_of::<Shim>();
             impl $crate::bindings::exports::pomona::hooks::command_amend::Guest for Shim {
                 fn amend(context: $crate::CallContext, command: $crate::Draft) -> ::core::result::Result<Vec<$crate::Change>, $crate::HookError> {
                     $crate::enter();
@@ -60,6 +66,8 @@ macro_rules! export_hook {
     ($plugin:ident CommandValidate) => {
         const _: () = {
             struct Shim;
+            #[cfg(not(target_arch = "wasm32"))]
+            const _: usize = ::core::mem::size_of::<Shim>();
             impl $crate::bindings::exports::pomona::hooks::command_validate::Guest for Shim {
                 fn validate(context: $crate::CallContext, stage: $crate::Stage, device: $crate::Snapshot, command: $crate::Draft) -> ::core::result::Result<$crate::Verdict, $crate::HookError> {
                     $crate::enter();
@@ -73,6 +81,8 @@ macro_rules! export_hook {
     ($plugin:ident Events) => {
         const _: () = {
             struct Shim;
+            #[cfg(not(target_arch = "wasm32"))]
+            const _: usize = ::core::mem::size_of::<Shim>();
             impl $crate::bindings::exports::pomona::hooks::events::Guest for Shim {
                 fn on_events(context: $crate::CallContext, batch: Vec<$crate::Event>) -> ::core::result::Result<Vec<$crate::Keyed>, $crate::HookError> {
                     $crate::enter();
@@ -86,6 +96,8 @@ macro_rules! export_hook {
     ($plugin:ident Compliance) => {
         const _: () = {
             struct Shim;
+            #[cfg(not(target_arch = "wasm32"))]
+            const _: usize = ::core::mem::size_of::<Shim>();
             impl $crate::bindings::exports::pomona::hooks::compliance::Guest for Shim {
                 fn rules() -> Vec<$crate::RuleInfo> {
                     $crate::enter();
@@ -103,6 +115,8 @@ macro_rules! export_hook {
     ($plugin:ident Declarations) => {
         const _: () = {
             struct Shim;
+            #[cfg(not(target_arch = "wasm32"))]
+            const _: usize = ::core::mem::size_of::<Shim>();
             impl $crate::bindings::exports::pomona::hooks::declarations::Guest for Shim {
                 fn contribute(context: $crate::CallContext, device: $crate::Snapshot) -> ::core::result::Result<Vec<$crate::Declaration>, $crate::HookError> {
                     $crate::enter();
@@ -116,6 +130,8 @@ macro_rules! export_hook {
     ($plugin:ident Jobs) => {
         const _: () = {
             struct Shim;
+            #[cfg(not(target_arch = "wasm32"))]
+            const _: usize = ::core::mem::size_of::<Shim>();
             impl $crate::bindings::exports::pomona::hooks::jobs::Guest for Shim {
                 fn run(context: $crate::CallContext, job: String, cursor: Option<String>) -> ::core::result::Result<$crate::Step, $crate::HookError> {
                     $crate::enter();
@@ -129,6 +145,8 @@ macro_rules! export_hook {
     ($plugin:ident Routes) => {
         const _: () = {
             struct Shim;
+            #[cfg(not(target_arch = "wasm32"))]
+            const _: usize = ::core::mem::size_of::<Shim>();
             impl $crate::bindings::exports::pomona::hooks::routes::Guest for Shim {
                 fn handle(context: $crate::CallContext, request: $crate::RouteRequest) -> ::core::result::Result<$crate::RouteResponse, $crate::HookError> {
                     $crate::enter();
@@ -142,6 +160,8 @@ macro_rules! export_hook {
     ($plugin:ident Panels) => {
         const _: () = {
             struct Shim;
+            #[cfg(not(target_arch = "wasm32"))]
+            const _: usize = ::core::mem::size_of::<Shim>();
             impl $crate::bindings::exports::pomona::hooks::panels::Guest for Shim {
                 fn render(context: $crate::CallContext, panel: String, parameters_json: String) -> ::core::result::Result<String, $crate::HookError> {
                     $crate::enter();

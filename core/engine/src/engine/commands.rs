@@ -14,6 +14,7 @@ use super::Engine;
 use super::device::command_dictionary;
 use crate::actor::{Actor, Cause};
 use crate::admin::AuditEntry;
+use crate::admin::Instant;
 use crate::clock::Micros;
 use crate::enrollment::EnrollmentState;
 use crate::error::{Error, Result};
@@ -139,7 +140,7 @@ pub(super) struct Prepared {
     hash: [u8; 32],
     amended: Option<String>,
     refused: HashMap<EnrollmentId, String>,
-    deferred: HashMap<EnrollmentId, Micros>,
+    deferred: HashMap<EnrollmentId, (Micros, String)>,
 }
 
 impl Engine {
@@ -302,8 +303,9 @@ impl Engine {
                 CommandVerdict::Veto(reason) => {
                     _ = prepared.refused.insert(target.enrollment, reason)
                 }
-                CommandVerdict::Defer(until, _) => {
-                    _ = prepared.deferred.insert(target.enrollment, until)
+                CommandVerdict::Defer(until, reason) => {
+                    let held = (until, reason);
+                    _ = prepared.deferred.insert(target.enrollment, held)
                 }
             }
         }
@@ -467,8 +469,7 @@ impl Engine {
             let deferred = prepared
                 .deferred
                 .get(&target.enrollment)
-                .copied()
-                .unwrap_or(0);
+                .map_or(0, |(until, _)| *until);
             entries.push(Entry {
                 target: *target,
                 seq,
@@ -490,10 +491,18 @@ impl Engine {
                 command: Some(command.id),
                 actor: prepared.actor,
                 cause: prepared.cause,
-                body: json!({
-                    "command_uuid": command.command_uuid,
-                    "request_type": command.request_type,
-                }),
+                body: {
+                    let mut body = json!({
+                        "command_uuid": command.command_uuid,
+                        "request_type": command.request_type,
+                    });
+                    // Why it does not go at once: what an administrator looks for first.
+                    if let Some((until, reason)) = prepared.deferred.get(&target.enrollment) {
+                        body["held_until"] = json!(Instant(*until));
+                        body["held_by"] = json!(reason);
+                    }
+                    body
+                },
             })
             .collect();
         events::append_locked(tx, now, heads, queued, &self.shared().hooks).await

@@ -1,0 +1,230 @@
+//! Plugins from the operator's side: a package is built, installed, switched on, obeyed, watched, stopped and taken out.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use pomona_simulator::{Fleet, Misbehaviour, Platform};
+use pomona_tests::{Lab, guest, pomona_binary};
+use serde_json::{Value, json};
+
+/// Far longer than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(60);
+const QUIET: &str = "org.pomona.quiet-hours";
+const WELCOME: &str = "org.pomona.welcome";
+
+/// Windows that are open at every time of the day, and ones that never are.
+const OPEN: &str =
+    r#"{"windows": [{"from": "00:00", "to": "12:00"}, {"from": "12:00", "to": "00:00"}]}"#;
+
+struct Stage {
+    lab: Lab,
+    binary: PathBuf,
+    files: tempfile::TempDir,
+}
+
+impl Stage {
+    async fn open(settings: &[(&str, &str)]) -> Self {
+        let files = tempfile::tempdir().unwrap();
+        let binary = pomona_binary().unwrap();
+        let dir = files.path().join("server");
+        let lab = Lab::open(&binary, &dir, None, settings, true)
+            .await
+            .unwrap();
+        Self { lab, binary, files }
+    }
+
+    async fn good(&self, arguments: &[&str]) -> String {
+        let (good, said) = self.lab.verb(&self.binary, arguments).await.unwrap();
+        assert!(good, "{arguments:?}: {said}");
+        said
+    }
+
+    async fn bad(&self, arguments: &[&str]) -> String {
+        let (good, said) = self.lab.verb(&self.binary, arguments).await.unwrap();
+        assert!(!good, "{arguments:?}: {said}");
+        said
+    }
+
+    fn file(&self, name: &str, content: &str) -> String {
+        let path = self.files.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        path.display().to_string()
+    }
+
+    async fn fleet(&self, devices: usize) -> Fleet {
+        let mut options = self.lab.fleet_options(devices).await.unwrap();
+        options.mix = vec![(Platform::IPhone, 1)];
+        options.users = 0;
+        options.misbehaviour = Misbehaviour::none();
+        let fleet = Fleet::start(options, Some(self.lab.apns.clone())).unwrap();
+        assert_eq!(fleet.settled().await, 0);
+        fleet
+    }
+
+    async fn timeline(&self, device: &str) -> Vec<Value> {
+        let path = self.lab.tenant.path(&format!("devices/{device}/timeline"));
+        self.lab.tenant.admin().list(&path).await.unwrap()
+    }
+
+    /// Waits until the timeline of a device holds such an event.
+    async fn wait_for(&self, device: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let found = tokio::time::timeout(PATIENCE, async {
+            // The server is another process: its state can only be asked for.
+            let mut pause = tokio::time::interval(Duration::from_millis(100));
+            loop {
+                pause.tick().await;
+                if let Some(event) = self.timeline(device).await.into_iter().find(&wanted) {
+                    return event;
+                }
+            }
+        });
+        match found.await {
+            Ok(event) => event,
+            Err(_) => panic!("it did not come: {:#?}", self.timeline(device).await),
+        }
+    }
+}
+
+fn of(kind: &'static str, request_type: &'static str) -> impl Fn(&Value) -> bool {
+    move |event| event["kind"] == kind && event["body"]["request_type"] == request_type
+}
+
+fn shown(path: &Path) -> String {
+    path.display().to_string()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plugin_is_installed_obeyed_suspended_and_taken_out() {
+    let package = shown(&guest("quiet-hours").unwrap());
+    let mut stage = Stage::open(&[("--plugins-allow-unsigned", "true")]).await;
+    let fleet = stage.fleet(1).await;
+    let device = stage.lab.tenant.devices().await.unwrap().remove(0).id;
+    let restart = ["command", "send", "RestartDevice", "--device", &device];
+
+    stage.good(&["plugin", "install", &package]).await;
+    let refused = stage.bad(&["plugin", "enable", QUIET]).await;
+    assert!(
+        refused.contains("\"windows\" is a required property"),
+        "{refused}"
+    );
+    let strange = stage.file(
+        "strange.json",
+        r#"{"windows": [{"from": "29:99", "to": "07:00"}]}"#,
+    );
+    let refused = stage
+        .bad(&["plugin", "enable", QUIET, "--settings", &strange])
+        .await;
+    assert!(
+        refused.contains("/windows/0/from"),
+        "the plugin's own look: {refused}"
+    );
+
+    // No window is for this device's groups: whatever the time, the command is refused with the plugin's reason.
+    let never = r#"{"windows": [{"group": "nobody", "from": "00:00", "to": "01:00"}]}"#;
+    let never = stage.file("never.json", never);
+    stage
+        .good(&["plugin", "enable", QUIET, "--settings", &never])
+        .await;
+    let refused = stage.bad(&restart).await;
+    assert!(
+        refused.contains("no window is set for this device"),
+        "{refused}"
+    );
+
+    let open = stage.file("open.json", OPEN);
+    stage
+        .good(&["plugin", "enable", QUIET, "--settings", &open])
+        .await;
+    stage.good(&restart).await;
+    stage
+        .wait_for(&device, of("command_outcome", "RestartDevice"))
+        .await;
+    let listed: Value =
+        serde_json::from_str(&stage.good(&["plugin", "list", "--json"]).await).unwrap();
+    let plugin = &listed[0];
+    assert_eq!(
+        (&plugin["state"], &plugin["failures"]),
+        (&json!("active"), &json!(0))
+    );
+    // Once while it was queued, and once more before it was sent.
+    assert!(plugin["calls"].as_u64().unwrap() >= 2, "{plugin}");
+
+    stage
+        .good(&["plugin", "enable", QUIET, "--settings", &never])
+        .await;
+    stage.good(&["plugin", "suspend", "--all"]).await;
+    let sent = stage.good(&restart).await;
+    assert!(sent.contains("1 of 1"), "nobody is asked any more: {sent}");
+    stage.good(&["plugin", "resume", QUIET]).await;
+    let refused = stage.bad(&restart).await;
+    assert!(refused.contains("no window is set"), "{refused}");
+
+    // A server that starts again takes up what was switched on; one without plugins does not even load them.
+    stage.lab.stop().await.unwrap();
+    stage.lab.start().await.unwrap();
+    let refused = stage.bad(&restart).await;
+    assert!(refused.contains("no window is set"), "{refused}");
+    stage.lab.stop().await.unwrap();
+    stage.lab.set("--plugins-enabled", "false");
+    stage.lab.start().await.unwrap();
+    stage.good(&restart).await;
+    let refused = stage.bad(&["plugin", "install", &package]).await;
+    assert!(refused.contains("plugins.enabled"), "{refused}");
+    stage.good(&["plugin", "remove", QUIET]).await;
+    let gone = stage.bad(&["plugin", "enable", QUIET]).await;
+    assert!(gone.contains("not found"), "{gone}");
+    fleet.stop().await;
+    stage.lab.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_plugin_returns_for_events_is_carried_out_once_and_in_its_name() {
+    let package = shown(&guest("welcome").unwrap());
+    let mut stage = Stage::open(&[("--plugins-allow-unsigned", "true")]).await;
+    stage.good(&["plugin", "install", &package]).await;
+    stage.good(&["plugin", "enable", WELCOME]).await;
+    let fleet = stage.fleet(3).await;
+    for device in stage.lab.tenant.devices().await.unwrap() {
+        let queued = stage
+            .wait_for(&device.id, of("command_queued", "DeviceInformation"))
+            .await;
+        assert_eq!(queued["actor_kind"], "plugin");
+        stage
+            .wait_for(&device.id, of("command_outcome", "DeviceInformation"))
+            .await;
+        let path = stage
+            .lab
+            .tenant
+            .path(&format!("devices/{}/facts", device.id));
+        let facts = stage.lab.tenant.admin().get(&path).await.unwrap();
+        let fact = &facts["items"][0];
+        assert_eq!(fact["name"], "org.pomona.welcome.since-ms", "{facts}");
+        let timeline = stage.timeline(&device.id).await;
+        let asked = timeline
+            .iter()
+            .filter(|e| of("command_queued", "DeviceInformation")(e));
+        assert_eq!(asked.count(), 1);
+    }
+    fleet.stop().await;
+    stage.lab.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_package_is_refused_where_unsigned_ones_are_not_taken_or_when_it_is_damaged() {
+    let path = guest("welcome").unwrap();
+    let mut stage = Stage::open(&[]).await;
+    let refused = stage.bad(&["plugin", "install", &shown(&path)]).await;
+    assert!(refused.contains("not signed"), "{refused}");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes.truncate(middle);
+    let cut = stage.files.path().join("cut.pomona");
+    std::fs::write(&cut, &bytes).unwrap();
+    let refused = stage.bad(&["plugin", "install", &shown(&cut)]).await;
+    assert!(refused.contains("no plugin package"), "{refused}");
+    let listed = stage
+        .good(&["plugin", "list", "--installed", "--json"])
+        .await;
+    assert_eq!(listed.trim(), "[]");
+    stage.lab.stop().await.unwrap();
+}

@@ -1,0 +1,38 @@
+//! Plugins of the examples, built as their authors would.
+//!
+//! Owns: one package of each example for all tests of a run. All are built in one target folder, so that the SDK is
+//! compiled once.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::checkout::{checkout, pomona_binary};
+
+/// The package of the example `name`, built when it is not fresh.
+///
+/// # Errors
+/// It cannot be built; what was said went to standard error.
+pub fn guest(name: &str) -> Result<PathBuf> {
+    // Two builds at a time would wait for each other's lock anyway.
+    static ONE_AT_A_TIME: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    let _one = ONE_AT_A_TIME
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    let root = checkout();
+    let target = root.join("target/guests");
+    let package = target.join(format!("{name}.pomona"));
+    let status = Command::new(pomona_binary()?)
+        .args(["plugin", "build"])
+        .arg(root.join("examples").join(name))
+        .arg("--out")
+        .arg(&package)
+        .env("CARGO_TARGET_DIR", &target)
+        .status()
+        .context("start pomona plugin build")?;
+    if !status.success() {
+        bail!("the example {name} cannot be built");
+    }
+    Ok(package)
+}

@@ -3,7 +3,7 @@
 //! Owns: one package of each example for all tests of a run. All are built in one target folder, so that the SDK is
 //! compiled once.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -15,6 +15,14 @@ use crate::checkout::{checkout, pomona_binary};
 /// # Errors
 /// It cannot be built; what was said went to standard error.
 pub fn guest(name: &str) -> Result<PathBuf> {
+    guest_by(&pomona_binary()?, name)
+}
+
+/// As [`guest`], built by this server binary.
+///
+/// # Errors
+/// It cannot be built; what was said went to standard error.
+pub fn guest_by(binary: &Path, name: &str) -> Result<PathBuf> {
     // Two builds at a time would wait for each other's lock anyway.
     static ONE_AT_A_TIME: std::sync::Mutex<()> = std::sync::Mutex::new(());
     let _one = ONE_AT_A_TIME
@@ -23,7 +31,7 @@ pub fn guest(name: &str) -> Result<PathBuf> {
     let root = checkout();
     let target = root.join("target/guests");
     let package = target.join(format!("{name}.pomona"));
-    let status = Command::new(pomona_binary()?)
+    let status = Command::new(binary)
         .args(["plugin", "build"])
         .arg(root.join("examples").join(name))
         .arg("--out")

@@ -18,7 +18,7 @@ mod tenant;
 pub use admin::Admin;
 pub use checkout::{cargo, checkout, executable_in, pomona_binary, tracked_files};
 pub use database::{BackEnd, TestDatabase};
-pub use guest::guest;
+pub use guest::{guest, guest_by};
 pub use lab::Lab;
 pub use postgres::{Database, PostgresServer, postgres_missing, shared_postgres};
 pub use server::{ProcessorTime, ServerFolder, ServerProcess, machine_time, processor_time};

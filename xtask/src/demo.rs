@@ -6,6 +6,7 @@
 
 mod board;
 mod plan;
+mod plugins;
 
 use std::{
     path::{Path, PathBuf},
@@ -83,7 +84,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
 
 async fn show(arguments: &Arguments, binary: &Path, dir: &Path) -> Result<bool> {
     println!("setting up a server in {}", dir.display());
-    let lab = Lab::open(binary, dir, None, &[], true).await?;
+    let unsigned = [("--plugins-allow-unsigned", "true")];
+    let lab = Lab::open(binary, dir, None, &unsigned, true).await?;
+    if let Err(error) = plugins::switch_on(&lab, binary, dir).await {
+        println!("the demo goes on without plugins: {error:#}");
+    }
     let mut demo = Demo {
         board: Board::new(arguments.plain, arguments.devices, arguments.seconds),
         fleet: start_fleet(&lab, arguments.devices).await?,
@@ -207,10 +212,11 @@ impl Demo {
             }
         }
         let findings = self.books.compare(true);
+        let plugins = plugins::told(&self.lab).await?;
         self.board.end();
         self.lab.stop().await?;
         print!(
-            "{}",
+            "{plugins}{}",
             tell(
                 &findings,
                 &summary,
@@ -312,6 +318,7 @@ fn what_to_try(binary: &Path, dir: &Path, device: &str) -> String {
          {binary} device timeline {device} --follow --dir {dir}\n  \
          {binary} command send DeviceInformation --parameter 'Queries=[\"OSVersion\"]' --device {device} --dir {dir}\n  \
          {binary} command list --open --dir {dir}\n  \
+         {binary} plugin list --dir {dir}\n  \
          tail -f {dir}/server.log"
     )
 }

@@ -39,11 +39,22 @@ enum Check {
     Clippy,
     /// The workspace builds, and its tests do.
     Build,
+    /// The SDK and the examples: format and native tests. Each is a package of its own, as an author's is.
+    Examples,
     /// All tests, against SQLite and a private PostgreSQL.
     Test,
 }
 
-const ALL: [Check; 4] = [Check::Format, Check::Clippy, Check::Build, Check::Test];
+const ALL: [Check; 5] = [
+    Check::Format,
+    Check::Clippy,
+    Check::Build,
+    Check::Examples,
+    Check::Test,
+];
+
+/// Packages outside the workspace.
+const APART: [&str; 3] = ["sdk/rust", "examples/quiet-hours", "examples/welcome"];
 
 /// Runs the checks and prints the summary; whether all passed.
 ///
@@ -78,6 +89,7 @@ fn run_check(check: Check, arguments: &Arguments) -> Result<Outcome> {
                 .args(["--", "-D", "warnings"]),
         ),
         Check::Build => build(),
+        Check::Examples => examples(),
         Check::Test => test(arguments),
     }
 }
@@ -99,6 +111,36 @@ fn build() -> Result<Outcome> {
         time: binaries.time + tests.time,
         ..tests
     })
+}
+
+fn examples() -> Result<Outcome> {
+    let mut all = Outcome {
+        name: "examples",
+        passed: true,
+        time: Duration::ZERO,
+        counts: Counts::default(),
+    };
+    for folder in APART {
+        let manifest = format!("{folder}/Cargo.toml");
+        let mut format = cargo();
+        format.args(["fmt", "--check", "--manifest-path", &manifest]);
+        let mut test = cargo();
+        test.args(["test", "--locked", "--manifest-path", &manifest])
+            .env(
+                "CARGO_TARGET_DIR",
+                pomona_tests::checkout().join("target/guests"),
+            );
+        for mut command in [format, test] {
+            let outcome = step::run("examples", &mut command)?;
+            all.passed &= outcome.passed;
+            all.time += outcome.time;
+            all.counts.passed += outcome.counts.passed;
+            all.counts.failed += outcome.counts.failed;
+            all.counts.ignored += outcome.counts.ignored;
+            all.counts.programs += outcome.counts.programs;
+        }
+    }
+    Ok(all)
 }
 
 fn test(arguments: &Arguments) -> Result<Outcome> {

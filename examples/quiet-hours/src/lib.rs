@@ -56,9 +56,15 @@ fn judge(rules: &Rules, now_ms: u64, device: &Snapshot) -> Result<Verdict, HookE
         // Yesterday's window may reach into today; tomorrow's is the next when today's is over.
         for day in -1..=1 {
             let opening = today.saturating_add(day.days());
-            let closing = if to > from { opening } else { opening.saturating_add(1.day()) };
+            let closing = if to > from {
+                opening
+            } else {
+                opening.saturating_add(1.day())
+            };
             let at = |date: jiff::civil::Date, time: Time| {
-                date.to_datetime(time).to_zoned(zone.clone()).map(|zoned| zoned.timestamp())
+                date.to_datetime(time)
+                    .to_zoned(zone.clone())
+                    .map(|zoned| zoned.timestamp())
             };
             let (Ok(open), Ok(close)) = (at(opening, from), at(closing, to)) else {
                 continue;
@@ -79,7 +85,9 @@ fn judge(rules: &Rules, now_ms: u64, device: &Snapshot) -> Result<Verdict, HookE
 
 impl Window {
     fn is_for(&self, device: &Snapshot) -> bool {
-        self.group.as_ref().is_none_or(|group| device.groups.contains(group))
+        self.group
+            .as_ref()
+            .is_none_or(|group| device.groups.contains(group))
     }
 }
 
@@ -103,12 +111,18 @@ impl Settings for QuietHours {
         };
         let mut remarks = Vec::new();
         if TimeZone::get(&rules.time_zone).is_err() {
-            remarks.push(refuse("/time_zone", "use an IANA name such as Europe/Berlin"));
+            remarks.push(refuse(
+                "/time_zone",
+                "use an IANA name such as Europe/Berlin",
+            ));
         }
         for (n, window) in rules.windows.iter().enumerate() {
             for (key, text) in [("from", &window.from), ("to", &window.to)] {
                 if time(text).is_err() {
-                    remarks.push(refuse(&format!("/windows/{n}/{key}"), "use a time such as 07:30"));
+                    remarks.push(refuse(
+                        &format!("/windows/{n}/{key}"),
+                        "use a time such as 07:30",
+                    ));
                 }
             }
         }
@@ -158,14 +172,24 @@ mod tests {
     #[test]
     fn an_open_window_lets_it_go_until_it_closes() {
         let berlin = Some("Europe/Berlin");
-        assert_eq!(verdict("2026-11-24T23:00:00Z", None, &[]), allow_until(at("2026-11-25T05:00:00Z")));
-        assert_eq!(verdict("2026-11-25T03:59:59Z", berlin, &[]), allow_until(at("2026-11-25T04:00:00Z")));
-        assert_eq!(verdict("2026-11-24T12:30:00Z", None, &["labs"]), allow_until(at("2026-11-24T13:00:00Z")));
+        assert_eq!(
+            verdict("2026-11-24T23:00:00Z", None, &[]),
+            allow_until(at("2026-11-25T05:00:00Z"))
+        );
+        assert_eq!(
+            verdict("2026-11-25T03:59:59Z", berlin, &[]),
+            allow_until(at("2026-11-25T04:00:00Z"))
+        );
+        assert_eq!(
+            verdict("2026-11-24T12:30:00Z", None, &["labs"]),
+            allow_until(at("2026-11-24T13:00:00Z"))
+        );
     }
 
     #[test]
     fn outside_of_it_the_command_waits_for_the_next_in_the_devices_zone() {
-        let Verdict::Defer((until, _)) = verdict("2026-11-24T12:30:00Z", Some("Asia/Tokyo"), &[]) else {
+        let Verdict::Defer((until, _)) = verdict("2026-11-24T12:30:00Z", Some("Asia/Tokyo"), &[])
+        else {
             panic!("it must wait");
         };
         assert_eq!(until, at("2026-11-24T13:00:00Z"));
@@ -175,6 +199,9 @@ mod tests {
     fn the_night_in_which_clocks_change_is_an_hour_longer() {
         // On 25 October 2026 Berlin goes from 3:00 back to 2:00.
         let berlin = Some("Europe/Berlin");
-        assert_eq!(verdict("2026-10-24T20:00:00Z", berlin, &[]), allow_until(at("2026-10-25T04:00:00Z")));
+        assert_eq!(
+            verdict("2026-10-24T20:00:00Z", berlin, &[]),
+            allow_until(at("2026-10-25T04:00:00Z"))
+        );
     }
 }

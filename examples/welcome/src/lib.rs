@@ -28,7 +28,11 @@ fn welcome(event: &Event) -> [Keyed; 2] {
         channel: Channel::Device,
     };
     let queries = json!({ "Queries": ["DeviceName", "OSVersion", "IsSupervised"] });
-    let inventory = command("DeviceInformation", &queries, "the device has just enrolled");
+    let inventory = command(
+        "DeviceInformation",
+        &queries,
+        "the device has just enrolled",
+    );
     // The event's id in the key: whatever is delivered twice is done once.
     [
         Keyed {
@@ -74,7 +78,11 @@ mod tests {
             cause: None,
             depth: 0,
         };
-        let batch = [event("enrolled", "{}"), event("enrolled", "{\"user\":true}"), event("renewed", "{}")];
+        let batch = [
+            event("enrolled", "{}"),
+            event("enrolled", "{\"user\":true}"),
+            event("renewed", "{}"),
+        ];
         let effects = Welcome::on_events(&context, &batch).unwrap();
         let keys: Vec<&str> = effects.iter().map(|effect| effect.key.as_str()).collect();
         assert_eq!(keys, ["ask/d/2", "note/d/2"]);

@@ -4,9 +4,9 @@
 //! contract; nothing here calls the host.
 
 use crate::{
-    CallContext, Change, CommandRequest, Declaration, Decision, Diagnostic, Draft, EnrollmentRequest,
-    Event, Finding, HookError, Keyed, RouteRequest, RouteResponse, RuleInfo, Snapshot, Stage, Step,
-    Verdict,
+    CallContext, Change, CommandRequest, Decision, Declaration, Diagnostic, Draft,
+    EnrollmentRequest, Event, Finding, HookError, Keyed, RouteRequest, RouteResponse, RuleInfo,
+    Snapshot, Stage, Step, Verdict,
 };
 
 /// Looks at settings before they are saved.

@@ -20,5 +20,6 @@ pub fn settings<T: serde::de::DeserializeOwned>() -> Result<T, HookError> {
 /// # Errors
 /// [`HookError::Misconfigured`] when they do not fit.
 pub fn read_settings<T: serde::de::DeserializeOwned>(json: &str) -> Result<T, HookError> {
-    serde_json::from_str(json).map_err(|error| HookError::Misconfigured(format!("settings: {error}")))
+    serde_json::from_str(json)
+        .map_err(|error| HookError::Misconfigured(format!("settings: {error}")))
 }

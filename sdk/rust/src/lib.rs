@@ -26,9 +26,8 @@ pub use bindings::pomona::types::{
     effect::{Item as Effect, Keyed},
 };
 pub use hooks::{
-    command,
     CommandAmend, CommandValidate, Compliance, Declarations, Enrollment, Events, Jobs, Panels,
-    Routes, Settings,
+    Routes, Settings, command,
 };
 pub use serde_json;
 

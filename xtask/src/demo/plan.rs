@@ -5,7 +5,7 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
-const COMMANDS: usize = 8;
+const COMMANDS: usize = 9;
 
 /// Command `number` of the demo: its `RequestType` and the rest of its dictionary.
 pub(super) fn command(number: usize) -> (&'static str, Value) {
@@ -32,6 +32,8 @@ pub(super) fn command(number: usize) -> (&'static str, Value) {
             ] }),
         ),
         6 => ("CertificateList", json!({})),
+        // Judged by the plugin Quiet hours, while it is queued and again before it is sent.
+        7 => ("RestartDevice", json!({})),
         _ => ("RemoveProfile", json!({ "Identifier": identifier(turn) })),
     }
 }

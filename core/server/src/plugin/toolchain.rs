@@ -128,9 +128,14 @@ fn fill(part: &Path, debs: &Path) -> anyhow::Result<()> {
     eprintln!("fetching a compiler for WebAssembly from Debian (140 MB, once)");
     let mut fetch = Command::new("apt-get");
     fetch.arg("download").args(PACKAGES).current_dir(debs);
-    done(&mut fetch).with_context(|| {
+    let fetched = done(&mut fetch).or_else(|_| {
+        // A machine that has never asked what there is knows no package; only its root may ask.
+        done(Command::new("apt-get").args(["-qq", "update"]))?;
+        done(&mut fetch)
+    });
+    fetched.with_context(|| {
         format!(
-            "the compiler for WebAssembly cannot be fetched; run `rustup target add {TARGET}`, or on Debian `apt-get update` first"
+            "the compiler for WebAssembly cannot be fetched; run `rustup target add {TARGET}`, or on Debian `apt-get update` as root"
         )
     })?;
     for entry in std::fs::read_dir(debs).context("cannot read what was fetched")? {

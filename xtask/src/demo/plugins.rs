@@ -1,0 +1,93 @@
+//! The demo's plugins.
+//!
+//! Owns: which are built, installed and switched on, with what settings, and what is told of them at the end. A machine
+//! that cannot build them still has its demo.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use pomona_tests::{Lab, guest_by};
+use serde_json::Value;
+
+use crate::table::Table;
+
+/// The examples, with their ids and settings.
+const PLUGINS: [(&str, &str, &str); 2] = [
+    ("welcome", "org.pomona.welcome", "{}"),
+    (
+        "quiet-hours",
+        "org.pomona.quiet-hours",
+        r#"{"windows": [{"from": "00:00", "to": "12:00"}, {"from": "12:00", "to": "00:00"}]}"#,
+    ),
+];
+
+/// Builds the plugins and switches them on; why not, where that cannot be done.
+pub(super) async fn switch_on(lab: &Lab, binary: &Path, dir: &Path) -> Result<()> {
+    for (name, id, settings) in PLUGINS {
+        println!("building the plugin {name}");
+        let package = guest_by(binary, name)?;
+        let file = dir.join(format!("{name}.settings.json"));
+        std::fs::write(&file, settings).context("write the settings of a plugin")?;
+        verb(
+            lab,
+            binary,
+            &["plugin", "install", &package.to_string_lossy()],
+        )
+        .await?;
+        let file = file.to_string_lossy().into_owned();
+        verb(lab, binary, &["plugin", "enable", id, "--settings", &file]).await?;
+    }
+    Ok(())
+}
+
+async fn verb(lab: &Lab, binary: &Path, arguments: &[&str]) -> Result<()> {
+    let (good, said) = lab.verb(binary, arguments).await?;
+    if !good {
+        bail!("{}: {}", arguments.join(" "), said.trim());
+    }
+    Ok(())
+}
+
+/// What each plugin was asked, and what that cost.
+pub(super) async fn told(lab: &Lab) -> Result<String> {
+    let list = lab.tenant.admin().list(&lab.tenant.path("plugins")).await?;
+    Ok(table(&list))
+}
+
+fn table(plugins: &[Value]) -> String {
+    if plugins.is_empty() {
+        return String::new();
+    }
+    let mut table = Table::new(["plugin", "state", "calls", "failures", "a call"]).right([2, 3, 4]);
+    for plugin in plugins {
+        let health = &plugin["health"];
+        table.row([
+            plugin["title"].as_str().unwrap_or_default().to_owned(),
+            health["state"].as_str().unwrap_or("off").to_owned(),
+            health["calls"].to_string(),
+            health["failures"].to_string(),
+            format!("{} µs", health["mean_micros"]),
+        ]);
+    }
+    table.text()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_plugin_is_told_with_its_cost() {
+        let plugin = json!({
+            "title": "Quiet hours",
+            "health": { "state": "active", "calls": 12, "failures": 0, "mean_micros": 87 },
+        });
+        let told = table(&[plugin]);
+        assert!(
+            told.contains("Quiet hours  active     12         0   87 µs"),
+            "{told}"
+        );
+        assert_eq!(table(&[]), "");
+    }
+}

@@ -76,6 +76,27 @@ const NEVER: &[Never] = &[
         folder: "core/engine",
         names: &["wasmtime", "pomona_plugin_host", "pomona_server", "pomona"],
     },
+    // What a plugin is made of knows the contract and nothing of the server.
+    Never {
+        folder: "sdk",
+        names: &[
+            "pomona_engine",
+            "pomona_plugin_host",
+            "pomona_protocol",
+            "wasmtime",
+            "pomona",
+        ],
+    },
+    Never {
+        folder: "examples",
+        names: &[
+            "pomona_engine",
+            "pomona_plugin_host",
+            "pomona_protocol",
+            "wasmtime",
+            "pomona",
+        ],
+    },
     // The other side of the wire must not share our mistakes.
     Never {
         folder: "core/simulator",

@@ -2,16 +2,18 @@
 //!
 //! Owns the proof that a foreign reading of RFC 8894 gets along with ours: a first certificate against a challenge, which
 //! the client itself finds trusted; the same challenge refused for another key; the same certificate again for the same
-//! key, with each cipher and digest that we announce.
+//! key, with each cipher and digest that we announce; and a renewal, signed with the certificate that is to be replaced.
 
 use std::{
     path::{Path, PathBuf},
     process::{Command, Output},
 };
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use http::Request;
+use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
@@ -81,7 +83,115 @@ async fn a_foreign_client_gets_a_trusted_certificate_and_a_challenge_is_good_for
             "the same key gets the same certificate"
         );
     }
+
+    // The certificate enrolls, and is renewed for a new key while it acts.
+    let tenant = lab.tenant.id().await.unwrap();
+    let server = base.join(&format!("mdm/{tenant}")).unwrap();
+    let old = Wire::new(&server, &issued.stdout);
+    old.check_in(&authenticate(&profile.topic)).await;
+    old.check_in(&token_update(&profile.topic)).await;
+    let device = lab.tenant.devices().await.unwrap().remove(0);
+    let renew = lab.tenant.path(&format!("devices/{}/renew", device.id));
+    let admin = lab.tenant.admin();
+    admin.post(&renew, &serde_json::json!({})).await.unwrap();
+    let command = plist::Value::from_reader_xml(&old.report(&idle()).await[..]).unwrap();
+    let command = command.as_dictionary().unwrap()["Command"]
+        .as_dictionary()
+        .unwrap();
+    assert_eq!(command["RequestType"].as_string(), Some("InstallProfile"));
+    let renewal = read_profile(unsigned(command["Payload"].as_data().unwrap()));
+    let fresh = bench.key("fresh.pem");
+    let renewed = bench.renew(&fresh, &renewal, "device.der", &key);
+    assert!(renewed.status.success(), "{}", text(&renewed));
+    assert_ne!(renewed.stdout, issued.stdout);
+    let new = Wire::new(&server, &renewed.stdout);
+    new.check_in(&authenticate(&profile.topic)).await;
+    new.check_in(&token_update(&profile.topic)).await;
+    new.report(&idle()).await;
+    assert_eq!(
+        old.status(&idle()).await,
+        403,
+        "the old certificate is over"
+    );
     lab.stop().await.unwrap();
+}
+
+const UDID: &str = "5FDB5E0C-5C8A-4E8F-9C38-1A3B6C0D7E11";
+
+fn message(keys: &str) -> String {
+    format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?><plist version=\"1.0\"><dict><key>UDID</key><string>{UDID}</string>{keys}</dict></plist>"
+    )
+}
+
+fn authenticate(topic: &str) -> String {
+    message(&format!(
+        "<key>MessageType</key><string>Authenticate</string><key>Topic</key><string>{topic}</string><key>SerialNumber</key><string>F0REIGN1</string><key>ProductName</key><string>iPad13,18</string><key>OSVersion</key><string>27.0</string>"
+    ))
+}
+
+fn token_update(topic: &str) -> String {
+    message(&format!(
+        "<key>MessageType</key><string>TokenUpdate</string><key>Topic</key><string>{topic}</string><key>PushMagic</key><string>M</string><key>Token</key><data>AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=</data>"
+    ))
+}
+
+fn idle() -> String {
+    message("<key>Status</key><string>Idle</string>")
+}
+
+/// The device's side, behind a proxy that tells its certificate (RFC 9440).
+struct Wire {
+    server: Url,
+    header: String,
+}
+
+impl Wire {
+    fn new(server: &Url, certificate: &[u8]) -> Self {
+        let certificate = STANDARD.encode(certificate);
+        Self {
+            server: server.clone(),
+            header: format!(":{certificate}:"),
+        }
+    }
+
+    async fn put(&self, kind: &str, body: &str) -> Response<Incoming> {
+        let client: Client<HttpConnector, Full<Bytes>> =
+            Client::builder(TokioExecutor::new()).build_http();
+        let request = Request::put(self.server.as_str())
+            .header("client-cert", &self.header)
+            .header("content-type", kind)
+            .body(Full::from(body.to_owned()))
+            .unwrap();
+        client.request(request).await.unwrap()
+    }
+
+    async fn check_in(&self, body: &str) {
+        let answer = self
+            .put("application/x-apple-aspen-mdm-checkin", body)
+            .await;
+        assert_eq!(answer.status(), 200, "{body}");
+    }
+
+    async fn report(&self, body: &str) -> Bytes {
+        let answer = self.put("application/x-apple-aspen-mdm", body).await;
+        assert_eq!(answer.status(), 200, "{body}");
+        answer.into_body().collect().await.unwrap().to_bytes()
+    }
+
+    async fn status(&self, body: &str) -> u16 {
+        self.put("application/x-apple-aspen-mdm", body)
+            .await
+            .status()
+            .as_u16()
+    }
+}
+
+/// The property list inside a signed profile.
+fn unsigned(signed: &[u8]) -> &[u8] {
+    let find = |needle: &[u8]| signed.windows(needle.len()).position(|part| part == needle);
+    let (from, to) = (find(b"<?xml").unwrap(), find(b"</plist>").unwrap());
+    &signed[from..to + b"</plist>".len()]
 }
 
 /// What the client needs of the profile.
@@ -89,6 +199,7 @@ struct Profile {
     url: Url,
     subject: String,
     challenge: String,
+    topic: String,
     root: Vec<u8>,
 }
 
@@ -118,7 +229,11 @@ async fn profile(link: &Url) -> Profile {
             .unwrap(),
     )
     .await;
-    let profile = plist::Value::from_reader_xml(&body[..]).unwrap();
+    read_profile(&body)
+}
+
+fn read_profile(text: &[u8]) -> Profile {
+    let profile = plist::Value::from_reader_xml(text).unwrap();
     let payloads = profile.as_dictionary().unwrap()["PayloadContent"]
         .as_array()
         .unwrap()
@@ -139,6 +254,14 @@ async fn profile(link: &Url) -> Profile {
         .as_data()
         .unwrap()
         .to_vec();
+    let topic = payloads
+        .iter()
+        .filter_map(plist::Value::as_dictionary)
+        .find(|payload| payload["PayloadType"].as_string() == Some("com.apple.mdm"))
+        .unwrap()["Topic"]
+        .as_string()
+        .unwrap()
+        .to_owned();
     let word = |key: &str| scep[key].as_string().unwrap().to_owned();
     let subject = scep["Subject"].as_array().unwrap()[0].as_array().unwrap()[0]
         .as_array()
@@ -150,6 +273,7 @@ async fn profile(link: &Url) -> Profile {
         url: word("URL").parse().unwrap(),
         subject,
         challenge: word("Challenge"),
+        topic,
         root,
     }
 }
@@ -196,6 +320,32 @@ impl Bench {
     fn key(&self, name: &str) -> String {
         self.openssl(&["genrsa", "-traditional", "-out", name, "2048"]);
         name.to_owned()
+    }
+
+    fn renew(&self, key: &str, profile: &Profile, old: &str, old_key: &str) -> Output {
+        let subject = format!("CN={}", profile.subject);
+        let arguments = [
+            "--scep",
+            "--url",
+            self.url.as_str(),
+            "--in",
+            key,
+            "--dn",
+            &subject,
+            "--password",
+            &profile.challenge,
+            "--cacert-enc",
+            "ca.der",
+            "--cacert-sig",
+            "ca.der",
+            "--cacert",
+            "root.der",
+            "--cert",
+            old,
+            "--key",
+            old_key,
+        ];
+        self.run("pki", &arguments)
     }
 
     fn enroll(&self, key: &str, profile: &Profile, cipher: &str, digest: &str) -> Output {

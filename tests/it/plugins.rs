@@ -215,6 +215,28 @@ async fn a_package_is_refused_where_unsigned_ones_are_not_taken_or_when_it_is_da
     let mut stage = Stage::open(&[]).await;
     let refused = stage.bad(&["plugin", "install", &shown(&path)]).await;
     assert!(refused.contains("not signed"), "{refused}");
+    let key = stage.files.path().join("publisher.key");
+    let told = stage
+        .good(&["plugin", "keygen", &shown(&key), "--json"])
+        .await;
+    let told: Value = serde_json::from_str(&told).unwrap();
+    let public = told["public_key"].as_str().unwrap();
+    let signed = stage.files.path().join("signed.pomona");
+    std::fs::copy(&path, &signed).unwrap();
+    stage
+        .good(&["plugin", "sign", &shown(&signed), "--key", &shown(&key)])
+        .await;
+    let refused = stage.bad(&["plugin", "install", &shown(&signed)]).await;
+    assert!(refused.contains("does not trust"), "{refused}");
+    stage.lab.stop().await.unwrap();
+    stage.lab.set("--plugins-trusted-keys", public);
+    stage.lab.start().await.unwrap();
+    let installed = stage
+        .good(&["plugin", "install", &shown(&signed), "--json"])
+        .await;
+    let installed: Value = serde_json::from_str(&installed).unwrap();
+    assert_eq!(installed["signed"], true, "{installed}");
+    stage.good(&["plugin", "remove", WELCOME]).await;
     let mut bytes = std::fs::read(&path).unwrap();
     let middle = bytes.len() / 2;
     bytes.truncate(middle);

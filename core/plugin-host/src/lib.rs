@@ -17,6 +17,7 @@ mod manifest;
 mod package;
 mod plugin;
 mod runtime;
+mod signature;
 #[cfg(test)]
 mod tests;
 
@@ -27,6 +28,7 @@ pub use manifest::{HookName, Manifest, ManifestError};
 pub use package::{Package, PackageError};
 pub use plugin::{Enabled, Figures, Plugin, PluginError, Remark};
 pub use runtime::{Runtime, RuntimeError};
+pub use signature::{Signature, SignatureError, SigningKey};
 
 /// The version of the contract that this host speaks.
 pub const API: &str = "0.9.0";

@@ -9,6 +9,7 @@ use std::io::Read;
 use aws_lc_rs::digest::{Context, SHA256};
 
 use crate::manifest::{Manifest, ManifestError};
+use crate::signature::{Signature, SigningKey};
 
 /// The largest package, in bytes.
 pub(crate) const MAX_PACKAGE: usize = 40 << 20;
@@ -22,6 +23,7 @@ const MAX_MEMBERS: usize = 1_000;
 const MANIFEST: &str = "plugin.toml";
 const COMPONENT: &str = "plugin.wasm";
 const SCHEMA: &str = "settings.schema.json";
+const SIGNATURE: &str = "signature.json";
 
 /// Why a package is refused.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
@@ -35,6 +37,9 @@ pub enum PackageError {
     /// Its manifest is refused.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
+    /// Its signature cannot be read or is for something else.
+    #[error("signature.json: {0}")]
+    Signature(String),
     /// The schema of its settings is no JSON.
     #[error("settings.schema.json: {0}")]
     Schema(String),
@@ -49,7 +54,9 @@ pub struct Package {
     pub component: Vec<u8>,
     /// The JSON Schema of its settings.
     pub schema: Option<serde_json::Value>,
-    /// Everything in it, by name.
+    /// Its signature, which has been found to be for this package.
+    pub signature: Option<Signature>,
+    /// Everything in it but the signature, by name.
     members: BTreeMap<String, Vec<u8>>,
 }
 
@@ -129,7 +136,19 @@ impl Package {
         Self::of(members)
     }
 
-    fn of(members: BTreeMap<String, Vec<u8>>) -> Result<Self, PackageError> {
+    /// Puts a signature into the package.
+    pub fn sign(&mut self, key: &SigningKey) {
+        self.signature = Some(key.sign(&self.digest()));
+    }
+
+    fn of(mut members: BTreeMap<String, Vec<u8>>) -> Result<Self, PackageError> {
+        let signature: Option<Signature> = match members.remove(SIGNATURE) {
+            None => None,
+            Some(text) => Some(
+                serde_json::from_slice(&text)
+                    .map_err(|error| PackageError::Signature(error.to_string()))?,
+            ),
+        };
         let text = |name: &str| match members.get(name) {
             None => Ok(None),
             Some(content) => String::from_utf8(content.clone())
@@ -152,12 +171,19 @@ impl Package {
                     .map_err(|error| PackageError::Schema(error.to_string()))?,
             ),
         };
-        Ok(Self {
+        let package = Self {
             manifest,
             component,
             schema,
+            signature,
             members,
-        })
+        };
+        if let Some(signature) = &package.signature {
+            signature
+                .verify(&package.digest())
+                .map_err(|error| PackageError::Signature(error.to_string()))?;
+        }
+        Ok(package)
     }
 
     /// The package as bytes: the same parts give the same bytes.
@@ -167,7 +193,13 @@ impl Package {
     pub fn write(&self) -> Result<Vec<u8>, PackageError> {
         let format = |error: std::io::Error| PackageError::Format(error.to_string());
         let mut archive = tar::Builder::new(Vec::new());
-        for (name, content) in &self.members {
+        let mut members = self.members.clone();
+        if let Some(signature) = &self.signature {
+            let text = serde_json::to_vec(signature)
+                .map_err(|error| PackageError::Signature(error.to_string()))?;
+            members.insert(SIGNATURE.to_owned(), text);
+        }
+        for (name, content) in &members {
             let mut header = tar::Header::new_ustar();
             header.set_size(content.len() as u64);
             header.set_mode(0o644);
@@ -196,7 +228,7 @@ impl Package {
 
 /// The names that may stand in a package.
 fn known(name: &str) -> bool {
-    if [MANIFEST, COMPONENT, SCHEMA].contains(&name) {
+    if [MANIFEST, COMPONENT, SCHEMA, SIGNATURE].contains(&name) {
         return true;
     }
     name.strip_prefix("fixtures/").is_some_and(|rest| {
@@ -245,6 +277,24 @@ mod tests {
         let read = Package::read(&bytes).unwrap();
         assert_eq!(read, package);
         assert_eq!(read.digest(), package.digest());
+    }
+
+    #[test]
+    fn a_signature_does_not_outlive_a_change() {
+        let mut package = package();
+        let digest = package.digest();
+        package.sign(&SigningKey::generate().unwrap());
+        assert_eq!(package.digest(), digest, "it is no part of what it is for");
+        let bytes = package.write().unwrap();
+        assert_eq!(Package::read(&bytes).unwrap(), package);
+        let mut changed = package.clone();
+        changed
+            .members
+            .insert("plugin.wasm".into(), b"\0asn".to_vec());
+        let told = Package::read(&changed.write().unwrap())
+            .unwrap_err()
+            .to_string();
+        assert!(told.contains("not for this package"), "{told}");
     }
 
     #[test]

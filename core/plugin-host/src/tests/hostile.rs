@@ -172,7 +172,7 @@ async fn a_guest_that_misbehaves_ends_as_an_error_of_its_call() {
     for (name, fields, body, expected) in KILLED {
         let hostile = enabled(&runtime, &module(fields, body)).await;
         let told = ask(&hostile).await.map(|verdict| format!("{verdict:?}"));
-        let told = told.map_or_else(|error| error.to_string(), |verdict| verdict);
+        let told = told.unwrap_or_else(|error| error.to_string());
         if !told.contains(expected) {
             wrong.push(format!("{name}: {told:?} should hold {expected:?}"));
         }

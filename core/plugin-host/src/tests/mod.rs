@@ -1,11 +1,6 @@
 //! Plugins written by hand in the text format, good ones and hostile ones.
 //!
 //! Owns: how a guest is made of a few lines, and a call through the engine's own hook.
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test program: a panic is its way to fail"
-)]
 
 mod hostile;
 mod limits;

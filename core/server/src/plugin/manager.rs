@@ -36,11 +36,19 @@ struct TakenUp {
     enabled: Arc<Enabled>,
 }
 
+/// Whose packages are taken.
+pub(crate) struct Trust {
+    /// Public keys.
+    pub(crate) keys: Vec<String>,
+    /// Everybody's.
+    pub(crate) anybody: bool,
+}
+
 /// Runs plugins for the engine.
 pub(crate) struct Manager {
     runtime: Runtime,
     engine: Engine,
-    allow_unsigned: bool,
+    trust: Trust,
     loaded: Mutex<HashMap<String, Loaded>>,
     taken_up: Mutex<HashMap<(TenantId, String), TakenUp>>,
     suspended: Mutex<Vec<String>>,
@@ -51,19 +59,19 @@ impl Manager {
     /// Attaches itself to the engine and takes up what is switched on.
     pub(crate) async fn start(
         engine: &Engine,
-        allow_unsigned: bool,
+        trust: Trust,
         stop: CancellationToken,
     ) -> anyhow::Result<()> {
         let manager = Arc::new(Self {
             runtime: Runtime::new()?,
             engine: engine.clone(),
-            allow_unsigned,
+            trust,
             loaded: Mutex::default(),
             taken_up: Mutex::default(),
             suspended: Mutex::default(),
             one_at_a_time: tokio::sync::Mutex::default(),
         });
-        if allow_unsigned {
+        if manager.trust.anybody {
             tracing::warn!(
                 "plugins.allow_unsigned is on: anybody who can install a plugin can run code that nobody has signed"
             );
@@ -190,11 +198,15 @@ impl Manager {
 impl PluginHost for Manager {
     async fn inspect(&self, package: &[u8]) -> Result<Inspected, String> {
         let package = Package::read(package).map_err(|error| error.to_string())?;
-        if !self.allow_unsigned {
-            return Err(
-                "the package is not signed; the operator can take unsigned ones with the setting plugins.allow_unsigned"
-                    .into(),
-            );
+        let signer = package.signature.as_ref().map(|signature| &signature.key);
+        let signed = signer.is_some_and(|key| self.trust.keys.contains(key));
+        if !signed && !self.trust.anybody {
+            return Err(match signer {
+                None => "the package is not signed; sign it with `pomona plugin sign`, or take unsigned ones with the setting plugins.allow_unsigned".into(),
+                Some(key) => format!(
+                    "the package is signed by {key}, which this server does not trust; the operator can add the key to plugins.trusted_keys"
+                ),
+            });
         }
         let plugin = self
             .start_once(&package)
@@ -206,7 +218,7 @@ impl PluginHost for Manager {
             version: manifest.version.to_string(),
             title: manifest.title.clone(),
             digest: package.digest(),
-            signed: false,
+            signed,
         })
     }
 

@@ -12,13 +12,14 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::Subcommand;
 use http::Method;
-use pomona_plugin_host::{Manifest, Package, Plugin, Runtime};
+use pomona_plugin_host::{Manifest, Package, Plugin, Runtime, SignatureError, SigningKey};
 use serde_json::{Value, json};
 
 pub(crate) use compile::{CompilePlugin, compile_plugin};
-pub(crate) use manager::Manager;
+pub(crate) use manager::{Manager, Trust};
 
 use crate::client::{Api, Column, Output, Place, segment};
+use crate::files;
 
 const INSTALLED: &[Column] = &[
     Column("PLUGIN", "id"),
@@ -55,6 +56,19 @@ pub(crate) enum PluginVerb {
     Check {
         /// The package.
         package: PathBuf,
+    },
+    /// Make a key that signs packages; its public half is for the setting plugins.trusted_keys of servers.
+    Keygen {
+        /// The file for the secret half; only you can read it.
+        file: PathBuf,
+    },
+    /// Sign a package in place.
+    Sign {
+        /// The package.
+        package: PathBuf,
+        /// The file of `keygen`.
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
     },
     /// Install a package on the server, or put it in the place of another version.
     Install {
@@ -123,6 +137,23 @@ pub(crate) async fn run(verb: PluginVerb, place: &Place, dir: Option<&Path>) -> 
             out.said(&format!("built {}", built.path.display()), &told)
         }
         PluginVerb::Check { package } => check(&package, &out).await,
+        PluginVerb::Keygen { file } => {
+            let key = SigningKey::generate()?;
+            files::write_secret(&file, &format!("{}\n", key.secret()?))?;
+            let told = json!({ "public_key": key.public(), "file": file.display().to_string() });
+            out.said(&format!("public key {}", key.public()), &told)
+        }
+        PluginVerb::Sign { package: path, key } => {
+            let text = String::from_utf8(read(&key)?).map_err(|_| SignatureError::Key)?;
+            let key = SigningKey::read(&text).with_context(|| key.display().to_string())?;
+            let mut package =
+                Package::read(&read(&path)?).with_context(|| path.display().to_string())?;
+            package.sign(&key);
+            std::fs::write(&path, package.write()?)
+                .with_context(|| format!("cannot write {}", path.display()))?;
+            let told = json!({ "public_key": key.public(), "digest": package.digest() });
+            out.said(&format!("signed with {}", key.public()), &told)
+        }
         PluginVerb::Install { package } => {
             let bytes = read(&package)?;
             // What is wrong with it can be told before it travels.
@@ -196,10 +227,15 @@ async fn check(path: &Path, out: &Output) -> anyhow::Result<()> {
         "version": plugin.manifest().version.to_string(),
         "api": plugin.manifest().api,
         "digest": plugin.digest(),
+        "signed_by": package.signature.as_ref().map(|signature| &signature.key),
         "rights": rights,
     });
+    let signer = package.signature.as_ref().map_or_else(
+        || "nobody has signed it".to_owned(),
+        |signature| format!("signed by {}", signature.key),
+    );
     let sentence = format!(
-        "{} {} fits this version of Pomona and asks for:\n  {}",
+        "{} {} fits this version of Pomona; {signer}; it asks for:\n  {}",
         plugin.manifest().id,
         plugin.manifest().version,
         rights.join("\n  ")

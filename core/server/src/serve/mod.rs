@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::init::open_store;
-use crate::plugin::Manager;
+use crate::plugin::{Manager, Trust};
 use crate::settings::Settings;
 use crate::telemetry;
 use listener::{Listener, Peers};
@@ -48,11 +48,13 @@ pub(crate) async fn serve(settings: Settings) -> anyhow::Result<()> {
         .await
         .context("cannot start the engine")?;
     if settings.plugins_enabled {
-        Manager::start(&engine, settings.plugins_allow_unsigned, stop.clone())
-            .await
-            .context(
-                "plugins cannot be run here; switch plugins.enabled off to start without them",
-            )?;
+        let trust = Trust {
+            keys: settings.plugins_trusted_keys.0.clone(),
+            anybody: settings.plugins_allow_unsigned,
+        };
+        Manager::start(&engine, trust, stop.clone()).await.context(
+            "plugins cannot be run here; switch plugins.enabled off to start without them",
+        )?;
     }
     let listeners = listeners(&settings, &engine, &tls, metrics, &stop).await?;
     for reloading in [Some(tls.devices), tls.admin].into_iter().flatten() {

@@ -182,6 +182,27 @@ impl Value for Trusted {
     }
 }
 
+/// Public keys whose signatures count.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct PublicKeys(pub(crate) Vec<String>);
+
+impl Value for PublicKeys {
+    type Is = Self;
+    const TAKES: &'static str = "public keys of `pomona plugin keygen`, separated by commas";
+
+    fn read(text: &str) -> Result<Self, String> {
+        text.split(',')
+            .map(str::trim)
+            .filter(|part| !part.is_empty())
+            .map(|part| match hex::decode(part) {
+                Ok(bytes) if bytes.len() == 32 => Ok(part.to_ascii_lowercase()),
+                _ => Err(format!("`{part}` is none: it has 64 hexadecimal digits")),
+            })
+            .collect::<Result<_, _>>()
+            .map(Self)
+    }
+}
+
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident: $takes:literal, $($(#[$about:meta])* $variant:ident = $word:literal),+) => {
         $(#[$doc])*

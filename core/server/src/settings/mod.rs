@@ -12,7 +12,9 @@ use std::path::PathBuf;
 
 use url::Url;
 
-pub(crate) use kinds::{Apns, Bytes, Filter, LogFormat, Seconds, Trusted, UserAuthenticate};
+pub(crate) use kinds::{
+    Apns, Bytes, Filter, LogFormat, PublicKeys, Seconds, Trusted, UserAuthenticate,
+};
 pub(crate) use load::{Sources, add_flags, from_flags, load};
 
 use kinds::{Optional, Value};
@@ -150,7 +152,9 @@ settings! {
 
     /// Whether plugins are run. When they are not, nothing that is installed is even loaded.
     plugins_enabled: bool = "plugins.enabled", "true";
-    /// Whether packages that nobody has signed are taken. For development: who may install one can run any code in the sandbox.
+    /// Whose signatures on packages count. A package that none of them has signed is refused.
+    plugins_trusted_keys: PublicKeys = "plugins.trusted_keys", "";
+    /// Whether packages that nobody trusted has signed are taken. For development: who may install one can run any code in the sandbox.
     plugins_allow_unsigned: bool = "plugins.allow_unsigned", "false";
 
     /// The server of Apple's push service: `production`, `development`, or a URL.

@@ -10,14 +10,8 @@ use anyhow::{Context, bail};
 
 /// The target of guests.
 pub(super) const TARGET: &str = "wasm32-unknown-unknown";
-/// What is fetched from Debian: the compiler, its libraries, its sources.
-const PACKAGES: [&str; 5] = [
-    "rustc-web",
-    "libstd-rust-web-1.96",
-    "libstd-rust-web-dev",
-    "rust-web-src",
-    "libllvm22",
-];
+/// Debian's package of the compiler's libraries; which versions go with it, it says itself.
+const LIBRARIES: &str = "libstd-rust-web-dev";
 
 /// A way to build guests.
 pub(super) enum Toolchain {
@@ -99,13 +93,13 @@ fn unpacked() -> anyhow::Result<PathBuf> {
         .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")))
         .context("neither XDG_CACHE_HOME nor HOME is set")?
         .join("pomona");
-    let root = cache.join("rust-web-1.96");
+    let root = cache.join("rust-web");
     if root.is_dir() {
         return Ok(root);
     }
     std::fs::create_dir_all(&cache).with_context(|| format!("cannot make {}", cache.display()))?;
     // Whole or not at all: a folder under its final name is complete.
-    let part = cache.join(format!("rust-web-1.96.{}", std::process::id()));
+    let part = cache.join(format!("rust-web.{}", std::process::id()));
     let debs = part.join("debs");
     std::fs::create_dir_all(&debs).with_context(|| format!("cannot make {}", debs.display()))?;
     let filled = fill(&part, &debs);
@@ -126,12 +120,10 @@ fn unpacked() -> anyhow::Result<PathBuf> {
 
 fn fill(part: &Path, debs: &Path) -> anyhow::Result<()> {
     eprintln!("fetching a compiler for WebAssembly from Debian (140 MB, once)");
-    let mut fetch = Command::new("apt-get");
-    fetch.arg("download").args(PACKAGES).current_dir(debs);
-    let fetched = done(&mut fetch).or_else(|_| {
+    let fetched = fetch(debs).or_else(|_| {
         // A machine that has never asked what there is knows no package; only its root may ask.
         done(Command::new("apt-get").args(["-qq", "update"]))?;
-        done(&mut fetch)
+        fetch(debs)
     });
     fetched.with_context(|| {
         format!(
@@ -145,7 +137,29 @@ fn fill(part: &Path, debs: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn done(command: &mut Command) -> anyhow::Result<()> {
+/// Fetches the compiler, its libraries and its sources.
+fn fetch(debs: &Path) -> anyhow::Result<()> {
+    let runtime = dependency(LIBRARIES, "libstd-rust-web-")?;
+    let backend = dependency(&runtime, "libllvm")?;
+    let mut fetch = Command::new("apt-get");
+    fetch
+        .arg("download")
+        .args(["rustc-web", LIBRARIES, "rust-web-src", &runtime, &backend])
+        .current_dir(debs);
+    done(&mut fetch).map(drop)
+}
+
+/// The package whose name begins with `prefix` among those that `package` depends on.
+fn dependency(package: &str, prefix: &str) -> anyhow::Result<String> {
+    let told = done(Command::new("apt-cache").args(["depends", package]))?;
+    told.lines()
+        .filter_map(|line| line.trim().strip_prefix("Depends: "))
+        .find(|name| name.starts_with(prefix))
+        .map(str::to_owned)
+        .with_context(|| format!("Debian's {package} names no {prefix}*"))
+}
+
+fn done(command: &mut Command) -> anyhow::Result<String> {
     let name = command.get_program().to_string_lossy().into_owned();
     let output = command
         .output()
@@ -153,5 +167,5 @@ fn done(command: &mut Command) -> anyhow::Result<()> {
     if !output.status.success() {
         bail!("{name}: {}", String::from_utf8_lossy(&output.stderr).trim());
     }
-    Ok(())
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

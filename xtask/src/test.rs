@@ -39,7 +39,7 @@ enum Check {
     Clippy,
     /// The workspace builds, and its tests do.
     Build,
-    /// The SDK and the examples: format and native tests. Each is a package of its own, as an author's is.
+    /// The SDK and the examples: format, native tests, and packages. Each is a package of its own, as an author's is.
     Examples,
     /// All tests, against SQLite and a private PostgreSQL.
     Test,
@@ -139,6 +139,19 @@ fn examples() -> Result<Outcome> {
             all.counts.ignored += outcome.counts.ignored;
             all.counts.programs += outcome.counts.programs;
         }
+    }
+    // Built here, so that no test has to share the machine with a compiler.
+    for name in APART
+        .iter()
+        .filter_map(|folder| folder.strip_prefix("examples/"))
+    {
+        println!("==> examples: pomona plugin build examples/{name}");
+        let started = Instant::now();
+        if let Err(error) = pomona_tests::guest(name) {
+            eprintln!("error: {error:#}");
+            all.passed = false;
+        }
+        all.time += started.elapsed();
     }
     Ok(all)
 }

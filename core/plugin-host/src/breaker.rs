@@ -57,9 +57,10 @@ impl Breaker {
         }
     }
 
-    /// Whether it is open.
-    pub(crate) fn is_open(&self) -> bool {
-        self.opened.is_some()
+    /// Whether calls are held back now. When its rest is over, the next call is the trial.
+    pub(crate) fn holds_back(&self, now: Instant) -> bool {
+        self.opened
+            .is_some_and(|opened| self.trial || now.duration_since(opened) < REST)
     }
 }
 
@@ -84,7 +85,7 @@ mod tests {
         assert!(!breaker.lets_through(at(40)), "open again");
         assert!(breaker.lets_through(at(68)));
         breaker.note(at(68), true);
-        assert!(breaker.lets_through(at(68)) && !breaker.is_open());
+        assert!(breaker.lets_through(at(68)) && !breaker.holds_back(at(68)));
     }
 
     #[test]

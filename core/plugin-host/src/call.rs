@@ -11,7 +11,8 @@ use wasmtime::{Store, UpdateDeadline};
 use crate::bindings::pomona::host::log::Level;
 use crate::bindings::pomona::host::{clock, config, log, random};
 use crate::limits::{Account, Budget, Limits};
-use crate::runtime::{Runtime, TICK};
+use crate::meter::Meter;
+use crate::runtime::Runtime;
 
 /// Random bytes that one call of `random` gives at most.
 const RANDOM: u32 = 1_024;
@@ -28,8 +29,6 @@ pub(crate) struct CallState {
     begun: Instant,
     host_calls: u32,
     lines: u32,
-    ticks: u32,
-    ticks_allowed: u32,
     /// The message of a panic, as the guest told it.
     pub(crate) panic: Option<String>,
     /// What the call ran out of.
@@ -44,14 +43,12 @@ pub(crate) struct CallPlan {
     pub(crate) call_id: String,
     pub(crate) settings: Arc<str>,
     pub(crate) seed: u64,
+    pub(crate) meter: Meter,
 }
 
 /// A store for one call. A guest that runs is stopped for a moment at each tick, so that others get their turn and the time
 /// limit around the call can act; after its share of processor time it is ended.
 pub(crate) fn store(runtime: &Runtime, plan: CallPlan) -> Store<CallState> {
-    let ticks_allowed = u32::try_from(plan.budget.cpu.div_duration_f64(TICK).ceil() as u64)
-        .unwrap_or(u32::MAX)
-        .max(1);
     let mut store = Store::new(
         runtime.engine(),
         CallState {
@@ -65,21 +62,16 @@ pub(crate) fn store(runtime: &Runtime, plan: CallPlan) -> Store<CallState> {
             begun: Instant::now(),
             host_calls: 0,
             lines: 0,
-            ticks: 0,
-            ticks_allowed,
             panic: None,
             exhausted: None,
         },
     );
     store.limiter(|state| &mut state.account);
     store.set_epoch_deadline(1);
-    store.epoch_deadline_callback(|mut context| {
-        let state = context.data_mut();
-        state.ticks += 1;
-        // A tick is of the wall clock: on a busy machine every other one may have been somebody else's. And the
-        // first may come right after the call began.
-        if state.ticks > state.ticks_allowed.saturating_mul(2) + 1 {
-            state.exhausted = Some("processor time");
+    let (meter, allowed) = (plan.meter, plan.budget.cpu);
+    store.epoch_deadline_callback(move |mut context| {
+        if meter.used() > allowed {
+            context.data_mut().exhausted = Some("processor time");
             return Err(wasmtime::format_err!("out of processor time"));
         }
         Ok(UpdateDeadline::Yield(1))

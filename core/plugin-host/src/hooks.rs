@@ -111,10 +111,14 @@ impl EnrollmentHook for Enabled {
             quarantine: request.quarantine,
         };
         let answer = self
-            .ask(HookName::Enrollment, async |store, instance| {
-                let hook = place.load(&mut *store, &instance)?;
-                hook.call_decide(store, &context, &asked).await
-            })
+            .ask(
+                HookName::Enrollment,
+                &context.call_id,
+                async |store, instance| {
+                    let hook = place.load(&mut *store, &instance)?;
+                    hook.call_decide(store, &context, &asked).await
+                },
+            )
             .await
             .map_err(told)?
             .map_err(refused)?;
@@ -143,10 +147,14 @@ impl CommandAmendHook for Enabled {
         let place = places.amend.as_ref().ok_or_else(absent)?;
         let context = self.context(HookName::CommandAmend, now);
         let command = convert::draft(draft);
-        self.ask(HookName::CommandAmend, async |store, instance| {
-            let hook = place.load(&mut *store, &instance)?;
-            hook.call_amend(store, &context, &command).await
-        })
+        self.ask(
+            HookName::CommandAmend,
+            &context.call_id,
+            async |store, instance| {
+                let hook = place.load(&mut *store, &instance)?;
+                hook.call_amend(store, &context, &command).await
+            },
+        )
         .await
         .map_err(told)?
         .map_err(refused)?
@@ -186,11 +194,15 @@ impl CommandValidateHook for Enabled {
             Stage::Delivery => Asked::Delivery,
         };
         let answer = self
-            .ask(HookName::CommandValidate, async |store, instance| {
-                let hook = place.load(&mut *store, &instance)?;
-                hook.call_validate(store, &context, stage, &device, &command)
-                    .await
-            })
+            .ask(
+                HookName::CommandValidate,
+                &context.call_id,
+                async |store, instance| {
+                    let hook = place.load(&mut *store, &instance)?;
+                    hook.call_validate(store, &context, stage, &device, &command)
+                        .await
+                },
+            )
             .await
             .map_err(told)?
             .map_err(refused)?;
@@ -247,10 +259,14 @@ impl EventObserver for Enabled {
         context.depth = news.iter().map(|event| event.depth).max().unwrap_or(0);
         context.cause = news.first().map(|event| event.id.clone());
         let effects = self
-            .ask(HookName::Events, async |store, instance| {
-                let hook = place.load(&mut *store, &instance)?;
-                hook.call_on_events(store, &context, &news).await
-            })
+            .ask(
+                HookName::Events,
+                &context.call_id,
+                async |store, instance| {
+                    let hook = place.load(&mut *store, &instance)?;
+                    hook.call_on_events(store, &context, &news).await
+                },
+            )
             .await
             .map_err(told)?
             .map_err(refused)?;

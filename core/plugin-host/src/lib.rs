@@ -14,6 +14,7 @@ mod convert;
 mod hooks;
 mod limits;
 mod manifest;
+mod meter;
 mod package;
 mod plugin;
 mod runtime;

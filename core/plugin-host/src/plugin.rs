@@ -17,6 +17,7 @@ use crate::breaker::Breaker;
 use crate::call::{CallPlan, CallState, seed_of, store};
 use crate::limits::{Budget, Limits};
 use crate::manifest::{HookName, Manifest};
+use crate::meter::Meter;
 use crate::runtime::Runtime;
 
 /// Why a plugin gave no answer, or cannot be loaded.
@@ -37,9 +38,6 @@ pub enum PluginError {
     /// It keeps failing and is left alone for a while.
     #[error("it keeps failing; calls are held back for 30 s")]
     BreakerOpen,
-    /// It says so itself.
-    #[error("{0}")]
-    Told(String),
 }
 
 /// One remark about settings.
@@ -143,7 +141,7 @@ impl Plugin {
         let remarks = self
             .call(
                 Budget::of_settings(),
-                "settings",
+                call_id(&self.id, "settings"),
                 "{}".into(),
                 async |store, instance| {
                     place
@@ -169,7 +167,7 @@ impl Plugin {
         let places = &self.places;
         self.call(
             Budget::of_settings(),
-            "start",
+            call_id(&self.id, "start"),
             "{}".into(),
             async |store, instance| {
                 let other = |name: &'static str| {
@@ -214,15 +212,15 @@ impl Plugin {
     async fn call<T>(
         &self,
         budget: Budget,
-        hook: &'static str,
+        call_id: String,
         settings: Arc<str>,
         work: impl AsyncFnOnce(
             &mut wasmtime::Store<CallState>,
             wasmtime::component::Instance,
         ) -> wasmtime::Result<T>,
     ) -> Result<T, PluginError> {
-        let call_id = call_id(&self.id, hook);
-        let timely = tokio::time::timeout(budget.wall, async {
+        let meter = Meter::default();
+        let metered = meter.measure(async {
             let _room = self.room.acquire().await;
             let plan = CallPlan {
                 limits: self.limits,
@@ -231,6 +229,7 @@ impl Plugin {
                 seed: seed_of(&call_id),
                 call_id,
                 settings,
+                meter: meter.clone(),
             };
             let mut store = store(&self.runtime, plan);
             let outcome = match self.pre.instantiate_async(&mut store).await {
@@ -241,8 +240,8 @@ impl Plugin {
             metrics::gauge!("pomona_plugin_memory_bytes", "plugin" => self.id.to_string())
                 .set(state.account.memory() as f64);
             outcome.map_err(|error| blame(&state, &error))
-        })
-        .await;
+        });
+        let timely = tokio::time::timeout(budget.wall, metered).await;
         timely.unwrap_or(Err(PluginError::Time(budget.wall.as_millis())))
     }
 }
@@ -378,7 +377,12 @@ impl Enabled {
     /// How it has done since it was switched on.
     #[must_use]
     pub fn figures(&self) -> Figures {
-        self.state.lock().1.clone()
+        let state = self.state.lock();
+        let (breaker, figures) = &*state;
+        Figures {
+            held_back: breaker.holds_back(Instant::now()),
+            ..figures.clone()
+        }
     }
 
     pub(crate) fn id(&self) -> &str {
@@ -389,6 +393,7 @@ impl Enabled {
     pub(crate) async fn ask<T>(
         &self,
         hook: HookName,
+        call_id: &str,
         work: impl AsyncFnOnce(
             &mut wasmtime::Store<CallState>,
             wasmtime::component::Instance,
@@ -399,26 +404,18 @@ impl Enabled {
         if !self.state.lock().0.lets_through(begun) {
             return Err(PluginError::BreakerOpen);
         }
+        let mut asking = Asking {
+            enabled: self,
+            hook,
+            begun,
+            // So it stays when the caller gives up.
+            failure: Some("it took longer than its caller would wait".into()),
+        };
+        let (budget, settings) = (Budget::of(hook), self.settings.clone());
         let outcome = plugin
-            .call(Budget::of(hook), hook.as_str(), self.settings.clone(), work)
+            .call(budget, call_id.to_owned(), settings, work)
             .await;
-        let taken = begun.elapsed();
-        let labels = [
-            ("plugin", self.id().to_owned()),
-            ("hook", hook.as_str().to_owned()),
-        ];
-        metrics::histogram!("pomona_plugin_call_seconds", &labels).record(taken.as_secs_f64());
-        let mut state = self.state.lock();
-        let (breaker, figures) = &mut *state;
-        breaker.note(Instant::now(), outcome.is_ok());
-        figures.calls += 1;
-        figures.micros += u64::try_from(taken.as_micros()).unwrap_or(u64::MAX);
-        figures.held_back = breaker.is_open();
-        if let Err(error) = &outcome {
-            figures.failures += 1;
-            figures.last_failure = Some(format!("{}: {error}", hook.as_str()));
-            metrics::counter!("pomona_plugin_failures_total", &labels).increment(1);
-        }
+        asking.failure = outcome.as_ref().err().map(ToString::to_string);
         outcome
     }
 
@@ -436,5 +433,34 @@ impl Enabled {
 
     pub(crate) fn matching(&self) -> &BTreeMap<HookName, crate::manifest::Matching> {
         &self.manifest.hooks
+    }
+}
+
+/// A call that is under way. It is accounted for when it is over, also when its caller does not wait for the end.
+struct Asking<'a> {
+    enabled: &'a Enabled,
+    hook: HookName,
+    begun: Instant,
+    failure: Option<String>,
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        let taken = self.begun.elapsed();
+        let labels = [
+            ("plugin", self.enabled.id().to_owned()),
+            ("hook", self.hook.as_str().to_owned()),
+        ];
+        metrics::histogram!("pomona_plugin_call_seconds", &labels).record(taken.as_secs_f64());
+        let mut state = self.enabled.state.lock();
+        let (breaker, figures) = &mut *state;
+        breaker.note(Instant::now(), self.failure.is_none());
+        figures.calls += 1;
+        figures.micros += u64::try_from(taken.as_micros()).unwrap_or(u64::MAX);
+        if let Some(failure) = &self.failure {
+            figures.failures += 1;
+            figures.last_failure = Some(format!("{}: {failure}", self.hook.as_str()));
+            metrics::counter!("pomona_plugin_failures_total", &labels).increment(1);
+        }
     }
 }

@@ -52,3 +52,21 @@ async fn a_veto_comes_with_its_reason_without_control_characters() {
     let verdict = ask(&guest).await.unwrap();
     assert_eq!(verdict, CommandVerdict::Veto("no way".into()));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_nobody_waits_for_counts_as_a_failure() {
+    let runtime = Runtime::new().unwrap();
+    let guest = enabled(&runtime, &module("", "(loop $l (br $l)) (unreachable)")).await;
+    for _ in 0..5 {
+        // As the engine does when the time of a whole chain is over: the call is polled once and dropped.
+        let call = ask(&guest);
+        tokio::select! {
+            biased;
+            _ = call => panic!("an endless loop has come to an end"),
+            () = std::future::ready(()) => {}
+        }
+    }
+    let figures = guest.figures();
+    assert_eq!((figures.calls, figures.failures), (5, 5), "{figures:?}");
+    assert!(figures.held_back, "{figures:?}");
+}

@@ -323,8 +323,16 @@ impl Bench {
     }
 
     fn renew(&self, key: &str, profile: &Profile, old: &str, old_key: &str) -> Output {
+        self.scep(key, profile, &["--cert", old, "--key", old_key])
+    }
+
+    fn enroll(&self, key: &str, profile: &Profile, cipher: &str, digest: &str) -> Output {
+        self.scep(key, profile, &["--cipher", cipher, "--digest", digest])
+    }
+
+    fn scep(&self, key: &str, profile: &Profile, further: &[&str]) -> Output {
         let subject = format!("CN={}", profile.subject);
-        let arguments = [
+        let mut arguments = vec![
             "--scep",
             "--url",
             self.url.as_str(),
@@ -340,40 +348,9 @@ impl Bench {
             "ca.der",
             "--cacert",
             "root.der",
-            "--cert",
-            old,
-            "--key",
-            old_key,
         ];
+        arguments.extend(further);
         self.run("pki", &arguments)
-    }
-
-    fn enroll(&self, key: &str, profile: &Profile, cipher: &str, digest: &str) -> Output {
-        let subject = format!("CN={}", profile.subject);
-        self.run(
-            "pki",
-            &[
-                "--scep",
-                "--url",
-                self.url.as_str(),
-                "--in",
-                key,
-                "--dn",
-                &subject,
-                "--password",
-                &profile.challenge,
-                "--cacert-enc",
-                "ca.der",
-                "--cacert-sig",
-                "ca.der",
-                "--cacert",
-                "root.der",
-                "--cipher",
-                cipher,
-                "--digest",
-                digest,
-            ],
-        )
     }
 }
 

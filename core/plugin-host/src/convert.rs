@@ -29,39 +29,36 @@ pub(crate) fn micros(at_ms: u64) -> Micros {
         .saturating_mul(MILLI)
 }
 
-/// A device as a plugin may see it.
+/// A device as a plugin may see it: without the right `core` its id, channel and family alone.
 pub(crate) fn snapshot(manifest: &Manifest, from: &DeviceSnapshot) -> device::Snapshot {
+    let rights = &manifest.capabilities.devices;
     let known = |name: &str| {
         from.facts
             .iter()
             .find(|fact| fact.name == name)
             .map(|fact| &fact.value)
     };
-    let truth = |name| known(name).and_then(Value::as_bool);
-    let rights = &manifest.capabilities.devices;
     let model = from.product_name.clone().unwrap_or_default();
-    device::Snapshot {
+    let mut seen = device::Snapshot {
         id: from.device.map(|id| id.to_string()).unwrap_or_default(),
         channel: if from.user_key.is_empty() {
             device::Channel::Device
         } else {
             device::Channel::User(from.user_key.clone())
         },
-        udid: Some(from.ident.clone()).filter(|ident| !ident.is_empty()),
-        serial: from.serial_number.clone(),
+        udid: None,
+        serial: None,
         platform: platform(&model),
-        model,
-        os_version: from.os_version.clone().unwrap_or_default(),
-        os_build: known("os-build")
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-            .to_owned(),
-        supervised: truth("supervised"),
-        shared_ipad: truth("shared-ipad"),
+        model: String::new(),
+        os_version: String::new(),
+        os_build: String::new(),
+        supervised: None,
+        shared_ipad: None,
+        // The engine enrolls by profile only.
         kind: device::EnrollmentKind::Profile,
-        time_zone: known("time-zone").and_then(Value::as_str).map(Into::into),
-        groups: from.groups.clone(),
-        seen_ms: millis(from.seen_at),
+        time_zone: None,
+        groups: Vec::new(),
+        seen_ms: 0,
         revision: u64::try_from(from.revision).unwrap_or(0),
         facts: from
             .facts
@@ -74,7 +71,22 @@ pub(crate) fn snapshot(manifest: &Manifest, from: &DeviceSnapshot) -> device::Sn
                 observed_ms: millis(fact.observed_at),
             })
             .collect(),
+    };
+    if rights.core() {
+        let truth = |name| known(name).and_then(Value::as_bool);
+        let text = |name| known(name).and_then(Value::as_str).map(str::to_owned);
+        seen.udid = Some(from.ident.clone()).filter(|ident| !ident.is_empty());
+        seen.serial = from.serial_number.clone();
+        seen.model = model;
+        seen.os_version = from.os_version.clone().unwrap_or_default();
+        seen.os_build = text("os-build").unwrap_or_default();
+        seen.supervised = truth("supervised");
+        seen.shared_ipad = truth("shared-ipad");
+        seen.time_zone = text("time-zone");
+        seen.groups = from.groups.clone();
+        seen.seen_ms = millis(from.seen_at);
     }
+    seen
 }
 
 /// The family, from `ProductName`.
@@ -289,4 +301,200 @@ fn channel(target: device::Target) -> Result<engine::Channel, String> {
         device: device_id(&target.device)?,
         user_key: user_key(target.channel)?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DEVICE: &str = "01a20eeb-2cbc-75a1-814e-9b4431bebb81";
+
+    fn manifest(capabilities: &str) -> Manifest {
+        Manifest::parse(&format!(
+            "id = \"org.example.a\"\nversion = \"1.0.0\"\napi = \"0.9\"\ntitle = \"A\"\n[hooks.events]\n{capabilities}"
+        ))
+        .unwrap()
+    }
+
+    fn all() -> Manifest {
+        manifest(
+            "[capabilities.commands]\nenqueue = [\"DeviceLock\"]\nwake = true\n[capabilities.facts]\nset = true\n",
+        )
+    }
+
+    fn target() -> device::Target {
+        device::Target {
+            device: DEVICE.into(),
+            channel: device::Channel::Device,
+        }
+    }
+
+    fn request(request_type: &str, payload_json: &str) -> command::Request {
+        command::Request {
+            request_type: request_type.into(),
+            payload_json: payload_json.into(),
+            not_after_ms: None,
+            reason: String::new(),
+        }
+    }
+
+    fn told(manifest: &Manifest, key: &str, item: effect::Item) -> String {
+        let keyed = effect::Keyed {
+            key: key.into(),
+            item,
+        };
+        match effects(manifest, vec![keyed]) {
+            Ok(effects) => format!("{:?}", effects[0].effect),
+            Err(problem) => problem,
+        }
+    }
+
+    #[test]
+    fn an_effect_needs_its_right() {
+        let none = manifest("");
+        let lock = || effect::Item::Enqueue((target(), request("DeviceLock", "{}")));
+        let fact = || effect::Item::SetFact((target(), "n".into(), "1".into()));
+        let wake = || effect::Item::Wake(target());
+        for (item, right) in [
+            (lock(), "DeviceLock is not in capabilities.commands.enqueue"),
+            (fact(), "capabilities.facts.set"),
+            (wake(), "capabilities.commands.wake"),
+        ] {
+            let told = told(&none, "k", item);
+            assert!(told.contains(right), "{told}");
+        }
+        let erase = effect::Item::Enqueue((target(), request("EraseDevice", "{}")));
+        assert!(told(&all(), "k", erase).contains("EraseDevice is not in"));
+        for (item, done) in [
+            (lock(), "Enqueue"),
+            (fact(), "org.example.a.n"),
+            (wake(), "Wake"),
+        ] {
+            let told = told(&all(), "k", item);
+            assert!(told.contains(done), "{told}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_carried_out_is_said_and_nothing_is_done() {
+        let long = "k".repeat(MAX_KEY + 1);
+        let elsewhere = |channel| device::Target {
+            device: DEVICE.into(),
+            channel,
+        };
+        let emit = |device: &str, topic: &str, body: &str| {
+            effect::Item::Emit((device.into(), topic.into(), body.into()))
+        };
+        let other = device::Channel::Other("watch".into());
+        let cases = [
+            ("", emit(DEVICE, "t", "{}"), "the key of an effect"),
+            (
+                long.as_str(),
+                emit(DEVICE, "t", "{}"),
+                "the key of an effect",
+            ),
+            ("k", emit("ipad", "t", "{}"), "no id of a device"),
+            ("k", emit(DEVICE, "", "{}"), "must be of letters"),
+            ("k", emit(DEVICE, "a b", "{}"), "must be of letters"),
+            ("k", emit(DEVICE, &long, "{}"), "must be of letters"),
+            ("k", emit(DEVICE, "t", "{"), "the body is no JSON"),
+            ("k", effect::Item::Wake(elsewhere(other)), "no channel"),
+            (
+                "k",
+                effect::Item::Enqueue((target(), request("DeviceLock", "[]"))),
+                "no JSON object",
+            ),
+            (
+                "k",
+                effect::Item::Enqueue((target(), request("DeviceLock", "{\"A\": null}"))),
+                "null",
+            ),
+            (
+                "k",
+                effect::Item::KvDelete("x".into()),
+                "does not carry out kv",
+            ),
+            (
+                "k",
+                effect::Item::Other("dance".into()),
+                "does not carry out dance",
+            ),
+        ];
+        for (key, item, expected) in cases {
+            let told = told(&all(), key, item);
+            assert!(told.contains(expected), "{told}\nshould hold: {expected}");
+        }
+        let many = vec![
+            effect::Keyed {
+                key: "k".into(),
+                item: effect::Item::Wake(target()),
+            };
+            MAX_EFFECTS + 1
+        ];
+        assert!(effects(&all(), many).is_err());
+    }
+
+    #[test]
+    fn names_stand_below_the_plugins_id() {
+        let manifest = all();
+        for (name, full) in [
+            ("seen", "org.example.a.seen"),
+            ("org.example.a.seen", "org.example.a.seen"),
+            ("org.example.ab", "org.example.a.org.example.ab"),
+            ("org.other.seen", "org.example.a.org.other.seen"),
+        ] {
+            assert_eq!(below(&manifest, name).as_deref(), Ok(full));
+        }
+    }
+
+    #[test]
+    fn a_change_names_one_key_and_is_a_value_of_a_property_list() {
+        let set =
+            |pointer: &str, json: &str| change(command::Change::Set((pointer.into(), json.into())));
+        let good = set("/Queries", "[\"UDID\"]").unwrap();
+        let list = plist::Value::Array(vec!["UDID".into()]);
+        assert_eq!(good, engine::Change::Set("Queries".into(), list));
+        let gone = change(command::Change::Remove("/a~1b".into()));
+        assert_eq!(gone, Ok(engine::Change::Remove("a/b".into())));
+        for (pointer, json) in [
+            ("Queries", "1"),
+            ("/", "1"),
+            ("/a/b", "1"),
+            ("/a", "{"),
+            ("/a", "null"),
+        ] {
+            assert!(set(pointer, json).is_err(), "{pointer} {json}");
+        }
+    }
+
+    #[test]
+    fn a_device_is_shown_as_far_as_the_manifest_asks() {
+        let fact = |name: &str, value: Value| engine::KnownFact {
+            name: name.into(),
+            value,
+            source: "admin".into(),
+            observed_at: 5_000_000,
+        };
+        let from = DeviceSnapshot {
+            product_name: Some("iPad13,18".into()),
+            facts: vec![
+                fact("time-zone", "Europe/Berlin".into()),
+                fact("supervised", true.into()),
+                fact("owner", "Ada".into()),
+            ],
+            ..DeviceSnapshot::default()
+        };
+        let asks = manifest("[capabilities.devices]\nread = [\"fact:time-zone\"]\n");
+        let seen = snapshot(&asks, &from);
+        assert!(matches!(seen.platform, device::Platform::Ipados));
+        assert!(seen.supervised.is_none() && seen.model.is_empty() && seen.time_zone.is_none());
+        let core = manifest("[capabilities.devices]\nread = [\"core\"]\n");
+        let whole = snapshot(&core, &from);
+        assert_eq!(whole.supervised, Some(true));
+        assert_eq!(whole.time_zone.as_deref(), Some("Europe/Berlin"));
+        assert!(whole.facts.is_empty());
+        let keys: Vec<&str> = seen.facts.iter().map(|fact| fact.key.as_str()).collect();
+        assert_eq!(keys, ["time-zone"], "no other fact is shown");
+        assert_eq!(seen.facts[0].observed_ms, 5_000);
+    }
 }

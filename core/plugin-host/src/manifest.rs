@@ -161,6 +161,12 @@ pub struct DeviceRights {
 }
 
 impl DeviceRights {
+    /// Whether it sees what a device is, beyond its id, channel and family.
+    #[must_use]
+    pub fn core(&self) -> bool {
+        self.read.iter().any(|right| right == "core")
+    }
+
     /// Whether a fact of this name is shown.
     #[must_use]
     pub fn shows(&self, fact: &str) -> bool {

@@ -10,6 +10,8 @@
 #[path = "hooks/stubs.rs"]
 mod stubs;
 mod support;
+#[path = "hooks/tenants.rs"]
+mod tenants;
 
 use std::sync::Arc;
 use std::time::Duration;

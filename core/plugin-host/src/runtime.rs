@@ -117,6 +117,8 @@ pub(crate) fn config(pool: bool) -> Config {
             .max_core_instances_per_component(64)
             .max_memories_per_component(8)
             .max_tables_per_component(64)
+            .max_memories_per_module(8)
+            .max_tables_per_module(16)
             .table_elements(20_000)
             .max_memory_size(256 << 20)
             .linear_memory_keep_resident(256 << 10)

@@ -70,3 +70,31 @@ async fn a_call_that_nobody_waits_for_counts_as_a_failure() {
     assert_eq!((figures.calls, figures.failures), (5, 5), "{figures:?}");
     assert!(figures.held_back, "{figures:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_limited_is_limited_over_all_memories_and_tables_together() {
+    let runtime = Runtime::new().unwrap();
+    // Each alone would be within the limit; the guest ends itself where the second is given.
+    let cases = [
+        (
+            "tables",
+            "(table $a 1 funcref) (table $b 1 funcref)",
+            "(if (i32.eq (table.grow $a (ref.null func) (i32.const 12000)) (i32.const -1)) (then (unreachable)))
+             (if (i32.ne (table.grow $b (ref.null func) (i32.const 12000)) (i32.const -1)) (then (unreachable)))
+             (i32.const 1024)",
+        ),
+        (
+            "memories",
+            "(memory $b 1)",
+            "(if (i32.eq (memory.grow (i32.const 300)) (i32.const -1)) (then (unreachable)))
+             (if (i32.ne (memory.grow $b (i32.const 300)) (i32.const -1)) (then (unreachable)))
+             (i32.const 1024)",
+        ),
+    ];
+    for (name, fields, body) in cases {
+        let guest = enabled(&runtime, &module(fields, body)).await;
+        ask(&guest)
+            .await
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
+    }
+}

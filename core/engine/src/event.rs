@@ -131,6 +131,9 @@ pub struct Event {
     /// The channel it concerns, if one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub enrollment_id: Option<EnrollmentId>,
+    /// The user of that channel, for who watches events; empty for the device, and where it has only just been written.
+    #[serde(skip)]
+    pub user_key: String,
     /// What it tells.
     pub kind: EventKind,
     /// The command it concerns, if one.

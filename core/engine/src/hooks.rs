@@ -224,6 +224,8 @@ pub enum Effect {
         channel: Channel,
         /// Not sent after this time.
         not_after: Option<Micros>,
+        /// Why, for the timeline; may be empty.
+        reason: String,
         /// A `Command` dictionary with its `RequestType`.
         command: plist::Dictionary,
     },
@@ -235,7 +237,7 @@ pub enum Effect {
         user_key: String,
         /// The fact's name.
         name: String,
-        /// Its value.
+        /// Its value; null takes the fact away.
         value: Value,
     },
     /// Write an event.
@@ -265,8 +267,13 @@ pub trait EventObserver: Send + Sync {
     }
     /// Whether it wants to see events of this kind.
     fn wants(&self, kind: EventKind) -> bool;
-    /// Handles some events of one device.
-    async fn on_events(&self, now: Micros, batch: &[Event]) -> Result<Vec<KeyedEffect>, HookError>;
+    /// Handles some events of one device; `attempt` counts from 1.
+    async fn on_events(
+        &self,
+        now: Micros,
+        attempt: u32,
+        batch: &[Event],
+    ) -> Result<Vec<KeyedEffect>, HookError>;
 }
 
 /// Answers `GetToken`. Without one the answer is 400.

@@ -603,6 +603,7 @@ async fn effects_are_committed_once_for_their_key_with_the_plugin_as_actor() {
                     Effect::Enqueue {
                         channel: Channel::Enrollment(enrollment),
                         not_after: None,
+                        reason: "it is new".into(),
                         command,
                     },
                 ),
@@ -666,6 +667,8 @@ async fn effects_are_committed_once_for_their_key_with_the_plugin_as_actor() {
             assert_eq!(stage.sql.number(&mine).await, 1, "{kind}");
             assert_eq!(events(&stage, kind).await, 1, "{kind}");
         }
+        let why = "SELECT body FROM event WHERE kind = 'command_queued'";
+        assert!(stage.sql.texts(why).await[0].contains("it is new"));
         let actor = "SELECT count(*) FROM command WHERE actor_kind = 'plugin' AND depth = 1";
         assert_eq!(stage.sql.number(actor).await, 1);
         let due = "SELECT count(*) FROM push_state WHERE due_at IS NOT NULL";

@@ -90,6 +90,11 @@ impl CallState {
         Ok(())
     }
 
+    /// Lines of the log that were left out.
+    pub(crate) fn left_out(&self) -> u32 {
+        self.lines.saturating_sub(self.limits.log_lines)
+    }
+
     /// How long the call has taken.
     pub(crate) fn elapsed(&self) -> Duration {
         self.begun.elapsed()

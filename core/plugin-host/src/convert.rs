@@ -14,6 +14,10 @@ use crate::manifest::Manifest;
 const MILLI: Micros = SECOND / 1_000;
 /// Longest key of an effect, fact or topic.
 const MAX_KEY: usize = 128;
+/// Longest JSON text of a fact or an event.
+const MAX_VALUE: usize = 16 << 10;
+/// The longest reason that a plugin may give.
+const MAX_REASON: usize = 500;
 /// Most effects of one call.
 const MAX_EFFECTS: usize = 256;
 
@@ -27,6 +31,14 @@ pub(crate) fn micros(at_ms: u64) -> Micros {
     i64::try_from(at_ms)
         .unwrap_or(i64::MAX)
         .saturating_mul(MILLI)
+}
+
+/// A text of the guest as it may stand in an event: cut, without control characters.
+pub(crate) fn short(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(MAX_REASON)
+        .collect()
 }
 
 /// A device as a plugin may see it: without the right `core` its id, channel and family alone.
@@ -123,8 +135,8 @@ pub(crate) fn draft(from: &engine::CommandDraft) -> command::Draft {
         request_type: from.request_type.clone(),
         payload_json: Value::Object(payload).to_string(),
         actor: match from.actor {
-            ActorKind::Person => command::Actor::Person(String::new()),
-            ActorKind::Plugin => command::Actor::Plugin(String::new()),
+            ActorKind::Person => command::Actor::Person,
+            ActorKind::Plugin => command::Actor::Plugin,
             ActorKind::System => command::Actor::System,
             ActorKind::Device => command::Actor::Other("device".into()),
         },
@@ -167,7 +179,7 @@ pub(crate) fn event(from: &Event) -> events::Event {
     events::Event {
         id: format!("{}/{}", from.device_id, from.seq),
         device: from.device_id.to_string(),
-        user: body("user").and_then(Value::as_str).map(Into::into),
+        user: Some(from.user_key.clone()).filter(|user| !user.is_empty()),
         seq: u64::try_from(from.seq).unwrap_or(0),
         at_ms: millis(from.at),
         kind: from.kind.as_str().into(),
@@ -228,16 +240,16 @@ fn one_effect(manifest: &Manifest, item: effect::Item) -> Result<engine::Effect,
             Ok(engine::Effect::Enqueue {
                 channel: channel(target)?,
                 not_after: request.not_after_ms.map(micros),
+                reason: short(&request.reason),
                 command,
             })
         }
         effect::Item::Emit((device, topic, body)) => Ok(engine::Effect::Emit {
             device: device_id(&device)?,
             topic: below(manifest, &topic)?,
-            body: serde_json::from_str(&body)
-                .map_err(|error| format!("the body is no JSON: {error}"))?,
+            body: value("the body", &body)?,
         }),
-        effect::Item::SetFact((target, name, value)) => {
+        effect::Item::SetFact((target, name, json)) => {
             if !rights.facts.set {
                 return Err("capabilities.facts.set is not asked for".into());
             }
@@ -245,8 +257,7 @@ fn one_effect(manifest: &Manifest, item: effect::Item) -> Result<engine::Effect,
                 device: device_id(&target.device)?,
                 user_key: user_key(target.channel)?,
                 name: below(manifest, &name)?,
-                value: serde_json::from_str(&value)
-                    .map_err(|error| format!("the value is no JSON: {error}"))?,
+                value: value("the value", &json)?,
             })
         }
         effect::Item::Wake(target) => {
@@ -262,6 +273,14 @@ fn one_effect(manifest: &Manifest, item: effect::Item) -> Result<engine::Effect,
         effect::Item::Schedule(_) => Err(unknown("schedule")),
         effect::Item::Other(what) => Err(unknown(&what)),
     }
+}
+
+/// A JSON text of the guest.
+fn value(what: &str, json: &str) -> Result<Value, String> {
+    if json.len() > MAX_VALUE {
+        return Err(format!("{what} has more than {MAX_VALUE} bytes"));
+    }
+    serde_json::from_str(json).map_err(|error| format!("{what} is no JSON: {error}"))
 }
 
 fn unknown(what: &str) -> String {

@@ -16,12 +16,9 @@ use pomona_engine::{Event, EventKind, PrincipalId};
 
 use crate::bindings::exports::pomona::hooks as exports;
 use crate::bindings::pomona::types::common;
-use crate::convert;
+use crate::convert::{self, short};
 use crate::manifest::HookName;
 use crate::plugin::{Enabled, PluginError};
-
-/// The longest reason that a plugin may give.
-const MAX_REASON: usize = 500;
 
 /// The hooks that a plugin has, for the engine's table.
 #[must_use]
@@ -81,14 +78,6 @@ fn refused(error: common::HookError) -> HookError {
             HookError::Permanent(short(&text))
         }
     }
-}
-
-/// A text of the guest as it may stand in an event: cut, without control characters.
-fn short(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .take(MAX_REASON)
-        .collect()
 }
 
 fn absent() -> HookError {
@@ -207,8 +196,8 @@ impl CommandValidateHook for Enabled {
             .map_err(told)?
             .map_err(refused)?;
         Ok(match answer {
-            Verdict::Allow(passing) => CommandVerdict::Allow {
-                valid_until: passing.until_ms.map_or(now + 365 * DAY, convert::micros),
+            Verdict::Allow(until) => CommandVerdict::Allow {
+                valid_until: until.map_or(now + 365 * DAY, convert::micros),
             },
             Verdict::Veto(reason) => CommandVerdict::Veto(short(&reason)),
             Verdict::Defer((until, reason)) => {
@@ -243,7 +232,12 @@ impl EventObserver for Enabled {
             })
     }
 
-    async fn on_events(&self, now: Micros, batch: &[Event]) -> Result<Vec<KeyedEffect>, HookError> {
+    async fn on_events(
+        &self,
+        now: Micros,
+        attempt: u32,
+        batch: &[Event],
+    ) -> Result<Vec<KeyedEffect>, HookError> {
         let places = self.places().map_err(told)?;
         let place = places.events.as_ref().ok_or_else(absent)?;
         // What a plugin did itself is not told to it again.
@@ -256,6 +250,7 @@ impl EventObserver for Enabled {
             return Ok(Vec::new());
         }
         let mut context = self.context(HookName::Events, now);
+        context.attempt = attempt;
         context.depth = news.iter().map(|event| event.depth).max().unwrap_or(0);
         context.cause = news.first().map(|event| event.id.clone());
         let effects = self

@@ -237,6 +237,14 @@ impl Plugin {
                 Err(error) => Err(error),
             };
             let state = store.into_data();
+            let left_out = state.left_out();
+            if left_out > 0 {
+                tracing::info!(
+                    plugin = &*self.id,
+                    left_out,
+                    "a plugin wrote more lines than a call may"
+                );
+            }
             metrics::gauge!("pomona_plugin_memory_bytes", "plugin" => self.id.to_string())
                 .set(state.account.memory() as f64);
             outcome.map_err(|error| blame(&state, &error))

@@ -16,7 +16,7 @@ impl Events for Welcome {
         Ok(batch
             .iter()
             // A user channel belongs to a device that was welcomed already.
-            .filter(|event| event.kind == "enrolled" && !event.body_json.contains("\"user\""))
+            .filter(|event| event.kind == "enrolled" && event.user.is_none())
             .flat_map(welcome)
             .collect())
     }
@@ -50,15 +50,15 @@ fn welcome(event: &Event) -> [Keyed; 2] {
 mod tests {
     use super::*;
 
-    fn event(kind: &str, body: &str) -> Event {
+    fn event(kind: &str, user: Option<&str>) -> Event {
         Event {
             id: "d/2".into(),
             device: "d".into(),
-            user: None,
+            user: user.map(Into::into),
             seq: 2,
             at_ms: 7,
             kind: kind.into(),
-            body_json: body.into(),
+            body_json: "{}".into(),
             depth: 0,
         }
     }
@@ -79,9 +79,9 @@ mod tests {
             depth: 0,
         };
         let batch = [
-            event("enrolled", "{}"),
-            event("enrolled", "{\"user\":true}"),
-            event("renewed", "{}"),
+            event("enrolled", None),
+            event("enrolled", Some("ada")),
+            event("renewed", None),
         ];
         let effects = Welcome::on_events(&context, &batch).unwrap();
         let keys: Vec<&str> = effects.iter().map(|effect| effect.key.as_str()).collect();

@@ -11,7 +11,7 @@ mod hooks;
 pub mod host;
 
 pub use bindings::exports::pomona::hooks::{
-    command_validate::{Passing, Stage, Verdict},
+    command_validate::{Stage, Verdict},
     compliance::{Finding, Remedy, RuleInfo, Severity, Verdict as RuleVerdict},
     declarations::Declaration,
     enrollment::{Decision, Request as EnrollmentRequest},
@@ -56,19 +56,13 @@ pub fn refuse(path: &str, message: &str) -> Diagnostic {
 /// The verdict that lets a command go until the device changes.
 #[must_use]
 pub fn allow() -> Verdict {
-    Verdict::Allow(Passing {
-        until_ms: None,
-        warning: None,
-    })
+    Verdict::Allow(None)
 }
 
 /// The verdict that lets a command go until a time, in milliseconds since 1970 UTC.
 #[must_use]
 pub fn allow_until(until_ms: u64) -> Verdict {
-    Verdict::Allow(Passing {
-        until_ms: Some(until_ms),
-        warning: None,
-    })
+    Verdict::Allow(Some(until_ms))
 }
 
 impl Snapshot {

@@ -68,6 +68,8 @@ pub struct Enqueue {
     pub dry_run: bool,
     /// A lifeline: no hook may object. A right of its own.
     pub break_glass: bool,
+    /// Why it is sent, for the timeline.
+    pub reason: Option<String>,
 }
 
 impl Enqueue {
@@ -85,6 +87,7 @@ impl Enqueue {
             push: true,
             dry_run: false,
             break_glass: false,
+            reason: None,
         }
     }
 }
@@ -496,6 +499,9 @@ impl Engine {
                         "command_uuid": command.command_uuid,
                         "request_type": command.request_type,
                     });
+                    if let Some(reason) = &prepared.request.reason {
+                        body["reason"] = json!(reason);
+                    }
                     // Why it does not go at once: what an administrator looks for first.
                     if let Some((until, reason)) = prepared.deferred.get(&target.enrollment) {
                         body["held_until"] = json!(Instant(*until));

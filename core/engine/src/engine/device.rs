@@ -91,7 +91,7 @@ impl Engine {
                     self.refused(identity, refusal, device, "report");
                     return Ok(DeviceReply::Refused);
                 }
-                Answer::Empty | Answer::CheckIn(_) | Answer::Decide => {
+                Answer::Empty | Answer::CheckIn(_) | Answer::Decide { .. } => {
                     return Ok(DeviceReply::Empty);
                 }
             }
@@ -120,7 +120,9 @@ impl Engine {
         };
         loop {
             match self.submit(Work::CheckIn(Box::new(job.clone()))).await? {
-                Answer::Decide => job.decision = Some(self.decide(&job).await),
+                Answer::Decide { quarantine } => {
+                    job.decision = Some(self.decide(&job, quarantine).await);
+                }
                 Answer::CheckIn(answer) => return self.complete(identity, &job, answer).await,
                 Answer::Refused { refusal, device } => {
                     self.refused(identity, refusal, device, word);
@@ -236,7 +238,7 @@ impl Engine {
         Ok(snapshot)
     }
 
-    async fn decide(&self, job: &CheckInJob) -> Decision {
+    async fn decide(&self, job: &CheckInJob, quarantine: bool) -> Decision {
         let CheckIn::Authenticate(message) = &job.message.message else {
             return Decision::Hold;
         };
@@ -249,7 +251,7 @@ impl Engine {
                 os_version: message.os_version.clone(),
                 ..DeviceSnapshot::default()
             },
-            quarantine: false,
+            quarantine,
             now: self.now(),
         };
         match self

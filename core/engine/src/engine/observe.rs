@@ -110,12 +110,16 @@ impl Engine {
             .map(|waiting| waiting.event.clone())
             .filter(|event| observer.wants(event.kind))
             .collect();
+        let attempt = u32::try_from(first.attempts + 1).unwrap_or(u32::MAX);
         let effects = if wanted.is_empty() {
             Ok(Vec::new())
         } else {
-            tokio::time::timeout(OBSERVER_BUDGET, observer.on_events(self.now(), &wanted))
-                .await
-                .unwrap_or(Err(HookError::Budget))
+            tokio::time::timeout(
+                OBSERVER_BUDGET,
+                observer.on_events(self.now(), attempt, &wanted),
+            )
+            .await
+            .unwrap_or(Err(HookError::Budget))
         };
         let outcome = match effects {
             Ok(effects) => {
@@ -162,6 +166,7 @@ impl Engine {
                 Effect::Enqueue {
                     channel,
                     not_after,
+                    reason,
                     command,
                 } => {
                     let Some(enrollment) = self.enabled(tenant, &channel).await? else {
@@ -175,6 +180,7 @@ impl Engine {
                     let mut request =
                         Enqueue::new(CommandBody::Dictionary(command), vec![enrollment]);
                     request.not_after = not_after;
+                    request.reason = Some(reason).filter(|reason| !reason.is_empty());
                     Ready::Command(Box::new(self.prepare(tenant, actor, cause, request).await?))
                 }
                 Effect::Wake { channel } => match self.enabled(tenant, &channel).await? {
@@ -269,6 +275,13 @@ impl Engine {
                 value,
             } => {
                 let source = format!("plugin:{observer}");
+                if value.is_null() {
+                    if !facts::take_away(tx, tenant, device, &user_key, &name).await? {
+                        return Ok(Vec::new());
+                    }
+                    let body = json!({ "name": name, "source": source, "removed": true });
+                    return Ok(vec![event(device, EventKind::FactSet, body)]);
+                }
                 facts::set(
                     tx,
                     self.now(),

@@ -316,20 +316,10 @@ impl Store {
                 .await?;
             }
             None => {
-                let gone = tx
-                    .execute(
-                        "DELETE FROM fact WHERE device_id = ? AND user_key = ? AND name = ?",
-                        args![change.device, change.user_key, change.name],
-                    )
-                    .await?;
-                if gone == 0 {
+                let (device, user_key) = (change.device, change.user_key);
+                if !facts::take_away(&mut tx, tenant, device, user_key, change.name).await? {
                     return Err(Error::NotFound("the fact"));
                 }
-                tx.execute(
-                    "UPDATE device SET revision = revision + 1 WHERE id = ?",
-                    args![change.device],
-                )
-                .await?;
             }
         }
         let event = NewEvent {

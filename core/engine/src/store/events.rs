@@ -94,6 +94,7 @@ pub(crate) fn append_to(
                 at: now,
                 tenant_id: event.tenant,
                 enrollment_id: event.enrollment,
+                user_key: String::new(),
                 kind: event.kind,
                 command_id: event.command,
                 actor_kind: event.actor.kind.as_str(),

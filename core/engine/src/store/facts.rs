@@ -11,6 +11,30 @@ use crate::ids::{DeviceId, TenantId};
 /// Bytes of a fact's value, at most.
 const MAX_VALUE: usize = 16 << 10;
 
+/// Takes a fact away; says whether there was one. The caller holds the lock of the device's head row.
+pub(crate) async fn take_away(
+    tx: &mut Tx,
+    tenant: TenantId,
+    device: DeviceId,
+    user_key: &str,
+    name: &str,
+) -> Result<bool> {
+    let gone = tx
+        .execute(
+            "DELETE FROM fact WHERE tenant_id = ? AND device_id = ? AND user_key = ? AND name = ?",
+            args![tenant, device, user_key, name],
+        )
+        .await?;
+    if gone > 0 {
+        tx.execute(
+            "UPDATE device SET revision = revision + 1 WHERE id = ?",
+            args![device],
+        )
+        .await?;
+    }
+    Ok(gone > 0)
+}
+
 /// Sets a fact. The caller holds the lock of the device's head row.
 #[expect(clippy::too_many_arguments, reason = "the columns of one row")]
 pub(crate) async fn set(

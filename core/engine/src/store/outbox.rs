@@ -49,8 +49,9 @@ pub(crate) async fn next(
     let rows = tx
         .query(
             "SELECT e.device_id, e.seq, e.at, e.tenant_id, e.enrollment_id, e.kind, e.command_id, e.actor_kind,
-                    e.actor_id, e.body, o.attempts, e.depth
+                    e.actor_id, e.body, o.attempts, e.depth, n.user_key
              FROM outbox o JOIN event e ON e.device_id = o.device_id AND e.seq = o.seq AND e.at = o.at
+             LEFT JOIN enrollment n ON n.id = e.enrollment_id
              WHERE o.consumer = ? AND o.device_id = ? AND o.dead = 0 ORDER BY o.seq LIMIT ?",
             args![consumer, device, limit],
         )
@@ -64,6 +65,7 @@ pub(crate) async fn next(
                     at: row.int(2)?,
                     tenant_id: TenantId(row.uuid(3)?),
                     enrollment_id: row.opt_uuid(4)?.map(EnrollmentId),
+                    user_key: row.opt_text(12)?.unwrap_or_default(),
                     kind: EventKind::from_word(&row.text(5)?).unwrap_or(EventKind::Emitted),
                     command_id: row.opt_uuid(6)?.map(CommandId),
                     actor_kind: Store::actor_kind(&row.text(7)?),

@@ -238,7 +238,11 @@ impl Visit<'_> {
                     .decides_enrollment()
                 {
                     match self.job.decision {
-                        None => return Ok(Ok(Answer::Decide)),
+                        None => {
+                            return Ok(Ok(Answer::Decide {
+                                quarantine: quarantined,
+                            }));
+                        }
                         Some(Decision::Deny) => return Ok(Err(Refusal::Denied)),
                         Some(Decision::Hold) => quarantined = true,
                         Some(Decision::Allow) => {}

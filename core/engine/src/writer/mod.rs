@@ -215,7 +215,10 @@ pub(crate) enum Answer {
     /// A delivery hook must be asked first; nothing was changed.
     Judge(JudgeRequest),
     /// The enrollment hooks must be asked first; nothing was changed.
-    Decide,
+    Decide {
+        /// Whether the engine itself would put the enrollment into quarantine.
+        quarantine: bool,
+    },
 }
 
 /// What is asked of the writer.

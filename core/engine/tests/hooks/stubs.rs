@@ -210,6 +210,7 @@ impl EventObserver for Watcher {
     async fn on_events(
         &self,
         _now: Micros,
+        _attempt: u32,
         batch: &[Event],
     ) -> Result<Vec<KeyedEffect>, HookError> {
         self.seen.lock().extend_from_slice(batch);

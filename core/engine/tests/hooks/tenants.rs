@@ -1,14 +1,14 @@
-//! Hooks of one tenant, put in force and taken away while the engine runs.
+//! Hooks of one tenant, put in force and taken away while the engine runs; and what hooks are told and may undo.
 
 use std::collections::HashMap;
 
 use axum::http::StatusCode;
-use pomona_engine::TenantId;
-use pomona_engine::hooks::{CommandVerdict, Hooks};
+use pomona_engine::hooks::{CommandVerdict, Effect, EnrollmentDecision, Hooks, KeyedEffect};
+use pomona_engine::{EventKind, TenantId};
 
-use super::stubs::{Act, Judge, Watcher};
+use super::stubs::{Act, Gate, Judge, Watcher};
 use super::support::*;
-use super::{A, B, becomes, enqueue, judges, person, queue, request, watchers};
+use super::{A, B, becomes, enqueue, events, gates, judges, person, queue, request, watchers};
 
 /// Who waits for events, and how many rows wait.
 const WAITING: &str = "SELECT count(*) FROM outbox";
@@ -89,5 +89,54 @@ async fn a_judge_of_a_tenant_is_asked_there_alone_after_those_of_everybody() {
         let done = enqueue(&stage, person(), request("Settings", enrollment)).await;
         assert!(!done.targets[0].accepted, "{done:?}");
         assert_eq!(everywhere.asked.lock().len(), 2, "it was asked as well");
+    }
+}
+
+#[tokio::test]
+async fn a_fact_that_is_set_to_null_is_gone() {
+    for backend in backends() {
+        let watcher = Watcher::new(&[EventKind::Enrolled, EventKind::TokenUpdated], |batch| {
+            let first = &batch[0];
+            let value = match first.kind {
+                EventKind::Enrolled => 4.into(),
+                _ => serde_json::Value::Null,
+            };
+            Act::Say(vec![KeyedEffect {
+                key: format!("at {}", first.seq),
+                effect: Effect::SetFact {
+                    device: first.device_id,
+                    user_key: String::new(),
+                    name: "room".into(),
+                    value,
+                },
+            }])
+        });
+        let stage = Stage::with_hooks(backend, watchers(&watcher)).await;
+        let (card, _) = stage.enroll(A).await;
+        becomes(&stage, "SELECT count(*) FROM fact", 1).await;
+        stage.send(&card, true, token_update(A, "02")).await;
+        becomes(&stage, "SELECT count(*) FROM fact", 0).await;
+        becomes(&stage, WAITING, 0).await;
+        assert_eq!(events(&stage, "fact_set").await, 2);
+    }
+}
+
+#[tokio::test]
+async fn an_enrollment_hook_is_told_of_a_device_that_would_wait_anyway() {
+    for backend in backends() {
+        let told = std::sync::Arc::new(parking_lot::Mutex::new(Vec::new()));
+        let gate = Gate::new({
+            let told = told.clone();
+            move |request| {
+                told.lock().push(request.quarantine);
+                Act::Say(EnrollmentDecision::Allow)
+            }
+        });
+        let stage = Stage::with_hooks(backend, gates(vec![gate])).await;
+        stage.enroll(A).await;
+        // The same device again, under a grant that does not name it.
+        let stranger = stage.card("link", None, None).await;
+        stage.send(&stranger, true, authenticate(A)).await;
+        assert_eq!(*told.lock(), [false, true]);
     }
 }

@@ -128,6 +128,7 @@ pub(crate) async fn create(
         push: new.push,
         dry_run: new.dry_run,
         break_glass: new.break_glass,
+        reason: None,
         ..Enqueue::new(command, resolved.enrollments)
     };
     let engine = &state.engine;

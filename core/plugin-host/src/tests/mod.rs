@@ -15,11 +15,12 @@ use pomona_engine::{ActorKind, PrincipalId, TenantId};
 use uuid::Uuid;
 use wit_component::{ComponentEncoder, StringEncoding};
 
-use crate::compile::{Artefact, compile_here};
+use crate::compile::{Artefact, Artefacts, Kind, compile_here};
 use crate::contract::world_of;
 use crate::manifest::Manifest;
-use crate::plugin::{Enabled, Plugin, PluginError};
+use crate::plugin::{Enabled, Plugin, PluginError, Switch, kinds};
 use crate::runtime::Runtime;
+use crate::services::Services;
 
 const NOW: Micros = 1_795_000_000_000_000;
 
@@ -65,20 +66,42 @@ fn component(text: &str) -> Result<Vec<u8>, String> {
 }
 
 async fn load(runtime: &Runtime, component: &[u8]) -> Result<Plugin, PluginError> {
-    let artefact = Artefact::made_here(compile_here(component)?);
-    Plugin::load(runtime, manifest(), "digest".into(), &artefact).await
+    load_as(runtime, manifest(), component).await
+}
+
+/// Loads a component for a manifest whose wishes are all granted.
+async fn load_as(
+    runtime: &Runtime,
+    manifest: Manifest,
+    component: &[u8],
+) -> Result<Plugin, PluginError> {
+    let made = |kind| compile_here(component, kind).map(Artefact::made_here);
+    let artefacts = Artefacts {
+        interactive: made(Kind::Interactive)?,
+        deterministic: kinds(&manifest)
+            .contains(&Kind::Deterministic)
+            .then(|| made(Kind::Deterministic))
+            .transpose()?,
+    };
+    let granted = manifest.capabilities.clone();
+    Plugin::load(runtime, manifest, "digest".into(), &granted, &artefacts).await
 }
 
 /// The plugin of a module, switched on.
 async fn enabled(runtime: &Runtime, text: &str) -> Enabled {
     let plugin = load(runtime, &component(text).unwrap()).await.unwrap();
-    Enabled::new(
-        manifest(),
-        Ok(Arc::new(plugin)),
-        TenantId(Uuid::nil()),
-        PrincipalId(Uuid::nil()),
-        "{}",
-    )
+    switched_on(manifest(), plugin, None)
+}
+
+/// A plugin switched on with everything that it asks for.
+fn switched_on(manifest: Manifest, plugin: Plugin, services: Option<Arc<dyn Services>>) -> Enabled {
+    let switch = Switch {
+        tenant: TenantId(Uuid::nil()),
+        principal: PrincipalId(Uuid::nil()),
+        settings: "{}".into(),
+        granted: manifest.capabilities.clone(),
+    };
+    Enabled::new(manifest, "digest", Ok(Arc::new(plugin)), switch, services)
 }
 
 /// Asks for a verdict on an ordinary command.

@@ -20,6 +20,7 @@ mod m0004_queue;
 mod m0005_events;
 mod m0006_push;
 mod m0007_plugins;
+mod m0008_plugin_work;
 
 /// Runs the migrations in order.
 #[derive(Debug)]
@@ -36,6 +37,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0005_events::Migration),
             Box::new(m0006_push::Migration),
             Box::new(m0007_plugins::Migration),
+            Box::new(m0008_plugin_work::Migration),
         ]
     }
 }

@@ -9,7 +9,9 @@
 mod architecture;
 mod kill_loop;
 mod plugins;
+mod posture;
 mod regressions;
 mod renewal;
 mod scep_foreign;
+mod stage;
 mod tidiness;

@@ -54,7 +54,12 @@ const ALL: [Check; 5] = [
 ];
 
 /// Packages outside the workspace.
-const APART: [&str; 3] = ["sdk/rust", "examples/quiet-hours", "examples/welcome"];
+const APART: [&str; 4] = [
+    "sdk/rust",
+    "examples/compliance-hook",
+    "examples/quiet-hours",
+    "examples/welcome",
+];
 
 /// Runs the checks and prints the summary; whether all passed.
 ///

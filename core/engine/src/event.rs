@@ -91,6 +91,12 @@ kinds! {
     DeclarativeStatus = "declarative_status",
     /// A fact about the device was set.
     FactSet = "fact_set",
+    /// A rule says something else of the device than before.
+    FindingChanged = "finding_changed",
+    /// A plugin wants another set of declarations on the device.
+    DeclarationsChanged = "declarations_changed",
+    /// A plugin could not say anything about the device; what it had said stands as unknown or stays.
+    AssessmentFailed = "assessment_failed",
     /// A hook emitted its own event.
     Emitted = "emitted",
 }

@@ -7,13 +7,16 @@
 //! Lifelines are never put before a hook: `CheckOut`, `TokenUpdate`, bootstrap tokens, certificate renewal, the engine's
 //! own declarative sync, and commands sent with break-glass. Hooks are told of them afterwards, by events.
 
+mod posture;
 mod table;
+mod work;
 
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::actor::ActorKind;
@@ -21,8 +24,13 @@ use crate::clock::Micros;
 use crate::event::{Event, EventKind};
 use crate::ids::{DeviceId, EnrollmentId, TenantId};
 
+pub use posture::{
+    ComplianceHook, Declaration, DeclarationHook, Finding, Question, Remedy, RuleInfo, RuleVerdict,
+    Severity,
+};
 pub use table::HookTable;
 pub(crate) use table::Watching;
+pub use work::{JobHook, JobInfo, JobStep};
 
 /// All hooks of one call share this much time.
 const CHAIN_BUDGET: Duration = Duration::from_millis(400);
@@ -48,7 +56,7 @@ pub enum HookError {
 }
 
 /// One thing that is known of a device or its user.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct KnownFact {
     /// Its name.
     pub name: String,
@@ -61,7 +69,7 @@ pub struct KnownFact {
 }
 
 /// What a hook is told of a device: small, and frozen at `revision`.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct DeviceSnapshot {
     /// The tenant.
     pub tenant: Option<TenantId>,
@@ -254,6 +262,42 @@ pub enum Effect {
         /// The channel.
         channel: Channel,
     },
+    /// Keep a value, or forget it.
+    Keep {
+        /// The number of the form of the values.
+        schema: u32,
+        /// Bytes of all keys and values of that form, at most.
+        quota: usize,
+        /// The key.
+        key: String,
+        /// The value; none: it is forgotten.
+        value: Option<Vec<u8>>,
+    },
+    /// Tell the administrators something.
+    Notify {
+        /// `info`, `warning` or `urgent`.
+        severity: String,
+        /// What.
+        text: String,
+    },
+    /// Run a job of the same hook.
+    Schedule {
+        /// The job.
+        job: String,
+        /// When.
+        at: Micros,
+    },
+}
+
+/// When and how a hook is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Occasion {
+    /// The present time.
+    pub now: Micros,
+    /// 1 for the first try of this work, and one more for each repetition.
+    pub attempt: u32,
+    /// Whether nothing of what is returned will be carried out.
+    pub dry_run: bool,
 }
 
 /// Watches what happened: at least once, in order per device, after the commit. On error: again later.
@@ -267,11 +311,10 @@ pub trait EventObserver: Send + Sync {
     }
     /// Whether it wants to see events of this kind.
     fn wants(&self, kind: EventKind) -> bool;
-    /// Handles some events of one device; `attempt` counts from 1.
+    /// Handles some events of one device.
     async fn on_events(
         &self,
-        now: Micros,
-        attempt: u32,
+        occasion: Occasion,
         batch: &[Event],
     ) -> Result<Vec<KeyedEffect>, HookError>;
 }
@@ -302,6 +345,12 @@ pub struct Hooks {
     pub observers: Vec<Arc<dyn EventObserver>>,
     /// Answer `GetToken`.
     pub tokens: Vec<Arc<dyn TokenHook>>,
+    /// Measure devices.
+    pub compliance: Vec<Arc<dyn ComplianceHook>>,
+    /// Say which declarations devices should have.
+    pub declarations: Vec<Arc<dyn DeclarationHook>>,
+    /// Work in the background.
+    pub jobs: Vec<Arc<dyn JobHook>>,
 }
 
 impl std::fmt::Debug for Hooks {
@@ -312,6 +361,9 @@ impl std::fmt::Debug for Hooks {
             .field("validate", &self.validate.len())
             .field("observers", &self.observers.len())
             .field("tokens", &self.tokens.len())
+            .field("compliance", &self.compliance.len())
+            .field("declarations", &self.declarations.len())
+            .field("jobs", &self.jobs.len())
             .finish()
     }
 }
@@ -358,6 +410,9 @@ impl Hooks {
         self.validate.extend(other.validate);
         self.observers.extend(other.observers);
         self.tokens.extend(other.tokens);
+        self.compliance.extend(other.compliance);
+        self.declarations.extend(other.declarations);
+        self.jobs.extend(other.jobs);
     }
 
     /// Asks every enrollment hook; the strictest answer holds.

@@ -22,8 +22,8 @@ mod writer;
 pub use actor::{Actor, ActorKind, Cause};
 pub use admin::values::{dictionary as dictionary_from_json, json as json_from_plist};
 pub use engine::{
-    Cancelled, CommandBody, Condition, DeviceReply, Engine, EngineOptions, Enqueue, Enqueued,
-    Identity, TargetResult, UserAuthenticatePolicy,
+    Cancelled, CommandBody, Condition, DeviceReply, Difference, Engine, EngineOptions, Enqueue,
+    Enqueued, Identity, TargetResult, UserAuthenticatePolicy,
 };
 pub use error::{Error, Result, Source};
 pub use event::{Event, EventKind, NewEvent};
@@ -32,5 +32,6 @@ pub use ids::{
     TenantId, TokenId,
 };
 pub use seal::{Keyring, Place, RootKey, TenantKeys};
+pub use store::grants::{SecretRow, WaitingRow};
 pub use store::plugins::{PluginRow, SwitchRow};
 pub use store::{Store, StoreOptions};

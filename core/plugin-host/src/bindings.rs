@@ -1,6 +1,6 @@
 //! The contract, as Rust types and calls.
 //!
-//! Generated from the contract's text. Host functions may wait; a host function that fails ends the call.
+//! Generated from the contract's text. Host functions behind a right may wait; a host function that fails ends the call.
 #![allow(
     missing_docs,
     clippy::all,
@@ -12,6 +12,12 @@
 wasmtime::component::bindgen!({
     path: "../../sdk/wit/0.9",
     world: "everything",
-    imports: { default: trappable },
+    imports: {
+        "pomona:host/log": trappable,
+        "pomona:host/config": trappable,
+        "pomona:host/clock": trappable,
+        "pomona:host/random": trappable,
+        default: async | trappable,
+    },
     exports: { default: async },
 });

@@ -6,13 +6,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest::{Context, SHA256, digest};
+use pomona_engine::TenantId;
 use wasmtime::{Store, UpdateDeadline};
 
 use crate::bindings::pomona::host::log::Level;
 use crate::bindings::pomona::host::{clock, config, log, random};
+use crate::compile::Kind;
 use crate::limits::{Account, Budget, Limits};
+use crate::manifest::HookName;
 use crate::meter::Meter;
+use crate::rights::{Capabilities, Rights};
 use crate::runtime::Runtime;
+use crate::services::Services;
 
 /// Random bytes that one call of `random` gives at most.
 const RANDOM: u32 = 1_024;
@@ -24,6 +29,8 @@ pub(crate) struct CallState {
     plugin: Arc<str>,
     call_id: String,
     settings: Arc<str>,
+    pub(crate) whose: Arc<Whose>,
+    pub(crate) hook: Option<HookName>,
     seed: u64,
     drawn: u64,
     begun: Instant,
@@ -35,29 +42,57 @@ pub(crate) struct CallState {
     pub(crate) exhausted: Option<&'static str>,
 }
 
+/// For whom calls are made: the tenant, its rights and settings, and what serves it.
+pub(crate) struct Whose {
+    pub(crate) tenant: TenantId,
+    pub(crate) settings: Arc<str>,
+    pub(crate) rights: Rights,
+    pub(crate) services: Option<Arc<dyn Services>>,
+}
+
+impl Whose {
+    /// Nobody: a call that is made to look at a plugin.
+    pub(crate) fn nobody() -> Arc<Self> {
+        Arc::new(Self {
+            tenant: TenantId(uuid::Uuid::nil()),
+            settings: "{}".into(),
+            rights: Rights {
+                granted: Capabilities::default(),
+            },
+            services: None,
+        })
+    }
+}
+
 /// What a call is made with.
 pub(crate) struct CallPlan {
     pub(crate) limits: Limits,
     pub(crate) budget: Budget,
     pub(crate) plugin: Arc<str>,
     pub(crate) call_id: String,
-    pub(crate) settings: Arc<str>,
-    pub(crate) seed: u64,
+    pub(crate) whose: Arc<Whose>,
+    pub(crate) hook: Option<HookName>,
     pub(crate) meter: Meter,
 }
 
 /// A store for one call. A guest that runs is stopped for a moment at each tick, so that others get their turn and the time
 /// limit around the call can act; after its share of processor time it is ended.
 pub(crate) fn store(runtime: &Runtime, plan: CallPlan) -> Store<CallState> {
+    let kind = match plan.budget.fuel {
+        Some(_) => Kind::Deterministic,
+        None => Kind::Interactive,
+    };
     let mut store = Store::new(
-        runtime.engine(),
+        runtime.engine(kind),
         CallState {
             account: Account::new(plan.limits),
             limits: plan.limits,
             plugin: plan.plugin,
+            seed: seed_of(&plan.call_id),
             call_id: plan.call_id,
-            settings: plan.settings,
-            seed: plan.seed,
+            settings: plan.whose.settings.clone(),
+            whose: plan.whose,
+            hook: plan.hook,
             drawn: 0,
             begun: Instant::now(),
             host_calls: 0,
@@ -67,6 +102,13 @@ pub(crate) fn store(runtime: &Runtime, plan: CallPlan) -> Store<CallState> {
         },
     );
     store.limiter(|state| &mut state.account);
+    store.set_hostcall_fuel(plan.limits.host_bytes);
+    if let Some(fuel) = plan.budget.fuel
+        && let Err(error) = store.set_fuel(fuel)
+    {
+        // Only an engine that counts no instructions refuses them; then the processor's time is the wall that is left.
+        tracing::error!(%error, "instructions of a plugin cannot be counted");
+    }
     store.set_epoch_deadline(1);
     let (meter, allowed) = (plan.meter, plan.budget.cpu);
     store.epoch_deadline_callback(move |mut context| {
@@ -81,13 +123,18 @@ pub(crate) fn store(runtime: &Runtime, plan: CallPlan) -> Store<CallState> {
 
 impl CallState {
     /// Counts a call of the host; after too many the guest is ended.
-    fn counted(&mut self) -> wasmtime::Result<()> {
+    pub(crate) fn counted(&mut self) -> wasmtime::Result<()> {
         self.host_calls += 1;
         if self.host_calls > self.limits.host_calls {
             self.exhausted = Some("host calls");
             return Err(wasmtime::format_err!("too many host calls"));
         }
         Ok(())
+    }
+
+    /// The plugin's id.
+    pub(crate) fn plugin(&self) -> &str {
+        &self.plugin
     }
 
     /// Lines of the log that were left out.
@@ -161,6 +208,9 @@ impl config::Host for CallState {
 impl clock::Host for CallState {
     fn elapsed_ms(&mut self) -> wasmtime::Result<u32> {
         self.counted()?;
+        if self.hook.is_some_and(HookName::deterministic) {
+            return Ok(0);
+        }
         Ok(u32::try_from(self.elapsed().as_millis()).unwrap_or(u32::MAX))
     }
 }

@@ -14,6 +14,34 @@ use wasmtime::component::Component;
 use crate::plugin::PluginError;
 use crate::runtime::config;
 
+/// For which hooks code is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Hooks in the way of somebody who waits: ended by the clock.
+    Interactive,
+    /// Hooks whose answer must be the same again: instructions are counted, and there is one form of what is not a number.
+    Deterministic,
+}
+
+impl Kind {
+    /// The word on a command line.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Interactive => "interactive",
+            Self::Deterministic => "deterministic",
+        }
+    }
+
+    /// Reads the word.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::Interactive, Self::Deterministic]
+            .into_iter()
+            .find(|kind| kind.as_str() == word)
+    }
+}
+
 /// Limits of the process that compiles.
 #[derive(Clone, Copy, Debug)]
 pub struct CompileLimits {
@@ -38,6 +66,15 @@ impl std::fmt::Debug for Artefact {
     }
 }
 
+/// The code of a plugin for each kind of hooks that it has.
+#[derive(Debug)]
+pub struct Artefacts {
+    /// For hooks in the way of somebody who waits, and for looking at settings.
+    pub interactive: Artefact,
+    /// For deterministic hooks, where there are any.
+    pub deterministic: Option<Artefact>,
+}
+
 impl Artefact {
     /// For tests, which compile in their own process.
     #[cfg(test)]
@@ -60,10 +97,10 @@ impl Artefact {
 ///
 /// # Errors
 /// [`PluginError::Unfit`], saying what is wrong with the component.
-pub fn compile_here(component: &[u8]) -> Result<Vec<u8>, PluginError> {
+pub fn compile_here(component: &[u8], kind: Kind) -> Result<Vec<u8>, PluginError> {
     let unfit = |error: wasmtime::Error| PluginError::Unfit(format!("{error:#}"));
-    let engine = Engine::new(&config(true))
-        .or_else(|_| Engine::new(&config(false)))
+    let engine = Engine::new(&config(kind, true))
+        .or_else(|_| Engine::new(&config(kind, false)))
         .map_err(unfit)?;
     if !component.starts_with(b"\0asm") {
         return Err(PluginError::Unfit(
@@ -73,8 +110,8 @@ pub fn compile_here(component: &[u8]) -> Result<Vec<u8>, PluginError> {
     engine.precompile_component(component).map_err(unfit)
 }
 
-/// Compiles a component in a process of its own: `program` with `arguments`, which must call [`compile_here`] on its
-/// standard input.
+/// Compiles a component in a process of its own: `program` with `arguments` and the word of the kind, which must call
+/// [`compile_here`] on its standard input.
 ///
 /// # Errors
 /// [`PluginError::Unfit`] with what the compiler said, or when it took too long.
@@ -82,11 +119,13 @@ pub async fn compile(
     program: &Path,
     arguments: &[&str],
     component: &[u8],
+    kind: Kind,
     limits: CompileLimits,
 ) -> Result<Artefact, PluginError> {
     let failed = |what: String| PluginError::Unfit(what);
     let mut child = tokio::process::Command::new(program)
         .args(arguments)
+        .arg(kind.as_str())
         .env_clear()
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -60,7 +60,10 @@ pub fn world_of(manifest: &Manifest, settings: bool) -> Result<(Resolve, WorldId
     }
     let version = crate::API;
     let mut world = String::from("package pomona:this-plugin;\nworld plugin {\n");
-    for interface in OFFERED {
+    for interface in OFFERED
+        .into_iter()
+        .chain(manifest.capabilities.interfaces())
+    {
         world.push_str(&format!("  import {interface}@{version};\n"));
     }
     let hooks = manifest.hooks.keys().copied().map(HookName::as_str);
@@ -88,7 +91,7 @@ mod tests {
             .map(|hook| format!("[hooks.{}]\n", hook.as_str()))
             .collect();
         let manifest = Manifest::parse(&format!(
-            "id = \"org.example.a\"\nversion = \"1.0.0\"\napi = \"0.9\"\ntitle = \"A\"\n{hooks}"
+            "id = \"org.example.a\"\nversion = \"1.0.0\"\napi = \"0.9\"\ntitle = \"A\"\n{hooks}[[jobs]]\nname = \"sync\"\n"
         ))
         .unwrap();
         let (resolve, world) = world_of(&manifest, true).unwrap();

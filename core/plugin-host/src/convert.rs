@@ -7,9 +7,11 @@ use pomona_engine::hooks::{self as engine, DeviceSnapshot};
 use pomona_engine::{ActorKind, DeviceId, Event};
 use serde_json::{Map, Value};
 
-use crate::bindings::exports::pomona::hooks::events;
+use crate::bindings::exports::pomona::hooks::{compliance, events};
 use crate::bindings::pomona::types::{command, common, device, effect};
-use crate::manifest::Manifest;
+use crate::imports::MAX_KEY as MAX_STORED_KEY;
+use crate::manifest::{HookName, Manifest};
+use crate::rights::{Capabilities, Rights, Wish};
 
 const MILLI: Micros = SECOND / 1_000;
 /// Longest key of an effect, fact or topic.
@@ -42,8 +44,8 @@ pub(crate) fn short(text: &str) -> String {
 }
 
 /// A device as a plugin may see it: without the right `core` its id, channel and family alone.
-pub(crate) fn snapshot(manifest: &Manifest, from: &DeviceSnapshot) -> device::Snapshot {
-    let rights = &manifest.capabilities.devices;
+pub(crate) fn snapshot(granted: &Capabilities, from: &DeviceSnapshot) -> device::Snapshot {
+    let rights = &granted.devices;
     let known = |name: &str| {
         from.facts
             .iter()
@@ -191,12 +193,98 @@ pub(crate) fn event(from: &Event) -> events::Event {
     }
 }
 
+/// A finding.
+pub(crate) fn finding(from: compliance::Finding) -> Result<engine::Finding, String> {
+    use compliance::Verdict;
+    let evidence = from
+        .evidence
+        .into_iter()
+        .map(|fact| {
+            Ok(engine::KnownFact {
+                value: value("evidence", &fact.value_json)?,
+                name: short(&fact.key),
+                source: short(&fact.source),
+                observed_at: micros(fact.observed_ms),
+            })
+        })
+        .collect::<Result<_, String>>()?;
+    let remedies = from
+        .remedies
+        .into_iter()
+        .map(|remedy| {
+            Ok(engine::Remedy {
+                label: short(&remedy.label),
+                payload: value("the payload of a remedy", &remedy.command.payload_json)?,
+                request_type: short(&remedy.command.request_type),
+                automatic: remedy.automatic,
+            })
+        })
+        .collect::<Result<_, String>>()?;
+    Ok(engine::Finding {
+        rule: from.rule,
+        verdict: match from.verdict {
+            Verdict::Pass => engine::RuleVerdict::Pass,
+            Verdict::Fail => engine::RuleVerdict::Fail,
+            Verdict::Unknown => engine::RuleVerdict::Unknown,
+            Verdict::NotApplicable => engine::RuleVerdict::NotApplicable,
+        },
+        message: short(&from.message),
+        evidence,
+        remedies,
+        grace: from.grace_ms.map(micros),
+    })
+}
+
+/// A rule.
+pub(crate) fn rule(from: compliance::RuleInfo) -> engine::RuleInfo {
+    use compliance::Severity;
+    engine::RuleInfo {
+        id: from.id,
+        title: short(&from.title),
+        severity: match from.severity {
+            Severity::Info => engine::Severity::Info,
+            Severity::Low => engine::Severity::Low,
+            Severity::Medium => engine::Severity::Medium,
+            Severity::High => engine::Severity::High,
+            Severity::Critical => engine::Severity::Critical,
+        },
+        description: short(&from.description),
+        reference: from.reference.as_deref().map(short),
+    }
+}
+
+/// A declaration.
+pub(crate) fn declaration(
+    from: crate::bindings::exports::pomona::hooks::declarations::Declaration,
+) -> Result<engine::Declaration, String> {
+    Ok(engine::Declaration {
+        payload: value("the payload of a declaration", &from.payload_json)?,
+        identifier: from.identifier,
+        kind: short(&from.kind),
+    })
+}
+
+/// The family of a device, as a manifest names it.
+pub(crate) fn family(device: &DeviceSnapshot) -> Option<&'static str> {
+    Some(match platform(device.product_name.as_deref()?) {
+        device::Platform::Ios => "ios",
+        device::Platform::Ipados => "ipados",
+        device::Platform::Macos => "macos",
+        device::Platform::Tvos => "tvos",
+        device::Platform::Watchos => "watchos",
+        device::Platform::Visionos => "visionos",
+        device::Platform::Other(_) => return None,
+    })
+}
+
 /// The effects of a call, each within the plugin's rights and name space.
 ///
 /// # Errors
 /// The first that is not allowed, by its key, with the right that is missing.
 pub(crate) fn effects(
     manifest: &Manifest,
+    rights: &Rights,
+    hook: HookName,
     from: Vec<effect::Keyed>,
 ) -> Result<Vec<engine::KeyedEffect>, String> {
     if from.len() > MAX_EFFECTS {
@@ -211,7 +299,7 @@ pub(crate) fn effects(
             if key.is_empty() || key.len() > MAX_KEY {
                 return Err(format!("the key of an effect has 1 to {MAX_KEY} bytes"));
             }
-            one_effect(manifest, keyed.item)
+            one_effect(manifest, rights, hook, keyed.item)
                 .map(|effect| engine::KeyedEffect {
                     key: key.clone(),
                     effect,
@@ -221,17 +309,16 @@ pub(crate) fn effects(
         .collect()
 }
 
-fn one_effect(manifest: &Manifest, item: effect::Item) -> Result<engine::Effect, String> {
-    let rights = &manifest.capabilities;
+fn one_effect(
+    manifest: &Manifest,
+    rights: &Rights,
+    hook: HookName,
+    item: effect::Item,
+) -> Result<engine::Effect, String> {
+    let allowed = |wish| rights.check(Some(hook), wish);
     match item {
         effect::Item::Enqueue((target, request)) => {
-            let allowed = &rights.commands.enqueue;
-            if !allowed.contains(&request.request_type) {
-                return Err(format!(
-                    "{} is not in capabilities.commands.enqueue",
-                    request.request_type
-                ));
-            }
+            allowed(Wish::Send(&request.request_type))?;
             let payload: Map<String, Value> = serde_json::from_str(&request.payload_json)
                 .map_err(|error| format!("the payload is no JSON object: {error}"))?;
             let mut command =
@@ -250,9 +337,7 @@ fn one_effect(manifest: &Manifest, item: effect::Item) -> Result<engine::Effect,
             body: value("the body", &body)?,
         }),
         effect::Item::SetFact((target, name, json)) => {
-            if !rights.facts.set {
-                return Err("capabilities.facts.set is not asked for".into());
-            }
+            allowed(Wish::SetFact)?;
             Ok(engine::Effect::SetFact {
                 device: device_id(&target.device)?,
                 user_key: user_key(target.channel)?,
@@ -261,18 +346,57 @@ fn one_effect(manifest: &Manifest, item: effect::Item) -> Result<engine::Effect,
             })
         }
         effect::Item::Wake(target) => {
-            if !rights.commands.wake {
-                return Err("capabilities.commands.wake is not asked for".into());
-            }
+            allowed(Wish::Wake)?;
             Ok(engine::Effect::Wake {
                 channel: channel(target)?,
             })
         }
-        effect::Item::KvPut(_) | effect::Item::KvDelete(_) => Err(unknown("kv")),
-        effect::Item::Notify(_) => Err(unknown("notify")),
-        effect::Item::Schedule(_) => Err(unknown("schedule")),
+        effect::Item::KvPut((key, value)) => keep(rights, hook, key, Some(value)),
+        effect::Item::KvDelete(key) => keep(rights, hook, key, None),
+        effect::Item::Notify((severity, text)) => {
+            allowed(Wish::Notify)?;
+            if !["info", "warning", "urgent"].contains(&severity.as_str()) {
+                return Err(format!(
+                    "the severity {severity:?} is none of info, warning and urgent"
+                ));
+            }
+            Ok(engine::Effect::Notify {
+                severity,
+                text: short(&text),
+            })
+        }
+        effect::Item::Schedule((job, at_ms)) => {
+            let known = manifest.jobs.iter().any(|one| one.name == job);
+            allowed(Wish::Schedule(&job, known))?;
+            Ok(engine::Effect::Schedule {
+                job,
+                at: micros(at_ms),
+            })
+        }
         effect::Item::Other(what) => Err(unknown(&what)),
     }
+}
+
+/// A value to keep, or to forget.
+fn keep(
+    rights: &Rights,
+    hook: HookName,
+    key: String,
+    value: Option<Vec<u8>>,
+) -> Result<engine::Effect, String> {
+    rights.check(Some(hook), Wish::Keep)?;
+    if key.is_empty() || key.len() > MAX_STORED_KEY || key.contains('\0') {
+        return Err(format!(
+            "the key of a value has 1 to {MAX_STORED_KEY} bytes without zero bytes"
+        ));
+    }
+    let kv = rights.granted.kv.ok_or("capabilities.kv is not granted")?;
+    Ok(engine::Effect::Keep {
+        schema: kv.schema,
+        quota: usize::try_from(kv.quota_kib).unwrap_or(0) << 10,
+        key,
+        value,
+    })
 }
 
 /// A JSON text of the guest.
@@ -341,6 +465,43 @@ mod tests {
         )
     }
 
+    #[test]
+    fn what_is_kept_told_and_planned_is_checked() {
+        let manifest = manifest(
+            "[hooks.jobs]\n[[jobs]]\nname = \"sync\"\n[capabilities]\nnotify = true\n[capabilities.kv]\nquota-kib = 2\nschema = 7\n",
+        );
+        let notify = |severity: &str| effect::Item::Notify((severity.into(), "x".into()));
+        let cases = [
+            (
+                effect::Item::KvPut(("a".into(), vec![1])),
+                "schema: 7, quota: 2048",
+            ),
+            (effect::Item::KvDelete("a".into()), "value: None"),
+            (
+                effect::Item::KvPut((String::new(), vec![])),
+                "1 to 512 bytes",
+            ),
+            (notify("urgent"), "Notify"),
+            (notify("loud"), "none of info, warning and urgent"),
+            (effect::Item::Schedule(("sync".into(), 5)), "at: 5000"),
+            (effect::Item::Schedule(("other".into(), 5)), "no job other"),
+        ];
+        for (item, expected) in cases {
+            let told = told(&manifest, "k", item);
+            assert!(told.contains(expected), "{told}\nshould hold: {expected}");
+        }
+    }
+
+    fn carried(
+        manifest: &Manifest,
+        from: Vec<effect::Keyed>,
+    ) -> Result<Vec<engine::KeyedEffect>, String> {
+        let rights = Rights {
+            granted: manifest.capabilities.clone(),
+        };
+        effects(manifest, &rights, HookName::Events, from)
+    }
+
     fn target() -> device::Target {
         device::Target {
             device: DEVICE.into(),
@@ -362,7 +523,7 @@ mod tests {
             key: key.into(),
             item,
         };
-        match effects(manifest, vec![keyed]) {
+        match carried(manifest, vec![keyed]) {
             Ok(effects) => format!("{:?}", effects[0].effect),
             Err(problem) => problem,
         }
@@ -375,7 +536,10 @@ mod tests {
         let fact = || effect::Item::SetFact((target(), "n".into(), "1".into()));
         let wake = || effect::Item::Wake(target());
         for (item, right) in [
-            (lock(), "DeviceLock is not in capabilities.commands.enqueue"),
+            (
+                lock(),
+                "DeviceLock in capabilities.commands.enqueue is not granted",
+            ),
             (fact(), "capabilities.facts.set"),
             (wake(), "capabilities.commands.wake"),
         ] {
@@ -383,7 +547,7 @@ mod tests {
             assert!(told.contains(right), "{told}");
         }
         let erase = effect::Item::Enqueue((target(), request("EraseDevice", "{}")));
-        assert!(told(&all(), "k", erase).contains("EraseDevice is not in"));
+        assert!(told(&all(), "k", erase).contains("EraseDevice in capabilities"));
         for (item, done) in [
             (lock(), "Enqueue"),
             (fact(), "org.example.a.n"),
@@ -431,7 +595,7 @@ mod tests {
             (
                 "k",
                 effect::Item::KvDelete("x".into()),
-                "does not carry out kv",
+                "capabilities.kv is not granted",
             ),
             (
                 "k",
@@ -450,7 +614,7 @@ mod tests {
             };
             MAX_EFFECTS + 1
         ];
-        assert!(effects(&all(), many).is_err());
+        assert!(carried(&all(), many).is_err());
     }
 
     #[test]
@@ -504,11 +668,11 @@ mod tests {
             ..DeviceSnapshot::default()
         };
         let asks = manifest("[capabilities.devices]\nread = [\"fact:time-zone\"]\n");
-        let seen = snapshot(&asks, &from);
+        let seen = snapshot(&asks.capabilities, &from);
         assert!(matches!(seen.platform, device::Platform::Ipados));
         assert!(seen.supervised.is_none() && seen.model.is_empty() && seen.time_zone.is_none());
         let core = manifest("[capabilities.devices]\nread = [\"core\"]\n");
-        let whole = snapshot(&core, &from);
+        let whole = snapshot(&core.capabilities, &from);
         assert_eq!(whole.supervised, Some(true));
         assert_eq!(whole.time_zone.as_deref(), Some("Europe/Berlin"));
         assert!(whole.facts.is_empty());

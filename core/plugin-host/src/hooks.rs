@@ -8,16 +8,18 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use pomona_engine::clock::{DAY, Micros};
 use pomona_engine::hooks::{
-    Change, CommandAmendHook, CommandDraft, CommandValidateHook, CommandVerdict, DeviceSnapshot,
-    EnrollmentDecision, EnrollmentHook, EnrollmentRequest, EventObserver, HookError, Hooks,
-    KeyedEffect, Stage,
+    Change, CommandAmendHook, CommandDraft, CommandValidateHook, CommandVerdict, ComplianceHook,
+    Declaration, DeclarationHook, DeviceSnapshot, EnrollmentDecision, EnrollmentHook,
+    EnrollmentRequest, EventObserver, Finding, HookError, Hooks, JobHook, JobInfo, JobStep,
+    KeyedEffect, Occasion, Question, RuleInfo, Stage,
 };
 use pomona_engine::{Event, EventKind, PrincipalId};
 
 use crate::bindings::exports::pomona::hooks as exports;
 use crate::bindings::pomona::types::common;
+use crate::bindings::pomona::types::device::Snapshot;
 use crate::convert::{self, short};
-use crate::manifest::HookName;
+use crate::manifest::{HookName, Job};
 use crate::plugin::{Enabled, PluginError};
 
 /// The hooks that a plugin has, for the engine's table.
@@ -30,6 +32,9 @@ pub fn hooks_of(enabled: &Arc<Enabled>) -> Hooks {
             HookName::CommandAmend => hooks.amend.push(enabled.clone()),
             HookName::CommandValidate => hooks.validate.push(enabled.clone()),
             HookName::Events => hooks.observers.push(enabled.clone()),
+            HookName::Compliance => hooks.compliance.push(enabled.clone()),
+            HookName::Declarations => hooks.declarations.push(enabled.clone()),
+            HookName::Jobs => hooks.jobs.push(enabled.clone()),
         }
     }
     hooks
@@ -37,9 +42,12 @@ pub fn hooks_of(enabled: &Arc<Enabled>) -> Hooks {
 
 impl Enabled {
     fn context(&self, hook: HookName, now: Micros) -> common::CallContext {
-        let call_id = self.call_id(hook);
+        self.context_as(hook, now, self.call_id(hook))
+    }
+
+    fn context_as(&self, hook: HookName, now: Micros, call_id: String) -> common::CallContext {
         common::CallContext {
-            tenant: self.tenant.to_string(),
+            tenant: self.whose.tenant.to_string(),
             plugin: self.id().to_owned(),
             version: self.manifest.version.to_string(),
             hook: hook.as_str().to_owned(),
@@ -51,6 +59,38 @@ impl Enabled {
             cause: None,
             depth: 0,
         }
+    }
+
+    /// A device as the plugin may see it, and the size of that in bytes.
+    fn seen(&self, device: &DeviceSnapshot) -> (Snapshot, usize) {
+        let seen = convert::snapshot(&self.whose.rights.granted, device);
+        let facts = seen.facts.iter();
+        let bytes = facts.map(|fact| fact.key.len() + fact.value_json.len());
+        let size = 1_024 + bytes.sum::<usize>();
+        (seen, size)
+    }
+
+    /// Whether the manifest wants to be asked about this device by `hook`.
+    fn concerned(&self, hook: HookName, device: &DeviceSnapshot) -> bool {
+        self.matching().get(&hook).is_some_and(|matching| {
+            matching.platforms.is_empty()
+                || convert::family(device)
+                    .is_some_and(|family| matching.platforms.iter().any(|one| one == family))
+        })
+    }
+
+    fn again_after(&self, hook: HookName) -> Option<Micros> {
+        let every = self.matching().get(&hook)?.every.as_deref()?;
+        crate::manifest::interval(every)
+    }
+
+    fn carried(
+        &self,
+        hook: HookName,
+        effects: Vec<crate::bindings::pomona::types::effect::Keyed>,
+    ) -> Result<Vec<KeyedEffect>, HookError> {
+        convert::effects(&self.manifest, &self.whose.rights, hook, effects)
+            .map_err(|problem| HookError::Permanent(short(&problem)))
     }
 
     fn wants_command(&self, hook: HookName, request_type: &str) -> bool {
@@ -92,17 +132,18 @@ impl EnrollmentHook for Enabled {
 
     async fn decide(&self, request: &EnrollmentRequest) -> Result<EnrollmentDecision, HookError> {
         use exports::enrollment::{Decision, Request};
-        let places = self.places().map_err(told)?;
+        let places = self.places(HookName::Enrollment).map_err(told)?;
         let place = places.enrollment.as_ref().ok_or_else(absent)?;
         let context = self.context(HookName::Enrollment, request.now);
         let asked = Request {
-            device: convert::snapshot(&self.manifest, &request.device),
+            device: self.seen(&request.device).0,
             quarantine: request.quarantine,
         };
         let answer = self
             .ask(
                 HookName::Enrollment,
                 &context.call_id,
+                0,
                 async |store, instance| {
                     let hook = place.load(&mut *store, &instance)?;
                     hook.call_decide(store, &context, &asked).await
@@ -132,13 +173,14 @@ impl CommandAmendHook for Enabled {
     }
 
     async fn amend(&self, now: Micros, draft: &CommandDraft) -> Result<Vec<Change>, HookError> {
-        let places = self.places().map_err(told)?;
+        let places = self.places(HookName::CommandAmend).map_err(told)?;
         let place = places.amend.as_ref().ok_or_else(absent)?;
         let context = self.context(HookName::CommandAmend, now);
         let command = convert::draft(draft);
         self.ask(
             HookName::CommandAmend,
             &context.call_id,
+            0,
             async |store, instance| {
                 let hook = place.load(&mut *store, &instance)?;
                 hook.call_amend(store, &context, &command).await
@@ -173,10 +215,10 @@ impl CommandValidateHook for Enabled {
         draft: &CommandDraft,
     ) -> Result<CommandVerdict, HookError> {
         use exports::command_validate::{Stage as Asked, Verdict};
-        let places = self.places().map_err(told)?;
+        let places = self.places(HookName::CommandValidate).map_err(told)?;
         let place = places.validate.as_ref().ok_or_else(absent)?;
         let context = self.context(HookName::CommandValidate, now);
-        let device = convert::snapshot(&self.manifest, device);
+        let device = self.seen(device).0;
         let command = convert::draft(draft);
         let stage = match stage {
             Stage::Enqueue => Asked::Enqueue,
@@ -186,6 +228,7 @@ impl CommandValidateHook for Enabled {
             .ask(
                 HookName::CommandValidate,
                 &context.call_id,
+                0,
                 async |store, instance| {
                     let hook = place.load(&mut *store, &instance)?;
                     hook.call_validate(store, &context, stage, &device, &command)
@@ -234,11 +277,10 @@ impl EventObserver for Enabled {
 
     async fn on_events(
         &self,
-        now: Micros,
-        attempt: u32,
+        occasion: Occasion,
         batch: &[Event],
     ) -> Result<Vec<KeyedEffect>, HookError> {
-        let places = self.places().map_err(told)?;
+        let places = self.places(HookName::Events).map_err(told)?;
         let place = places.events.as_ref().ok_or_else(absent)?;
         // What a plugin did itself is not told to it again.
         let news: Vec<_> = batch
@@ -249,14 +291,16 @@ impl EventObserver for Enabled {
         if news.is_empty() {
             return Ok(Vec::new());
         }
-        let mut context = self.context(HookName::Events, now);
-        context.attempt = attempt;
+        let mut context = self.context(HookName::Events, occasion.now);
+        context.attempt = occasion.attempt;
+        context.dry_run = occasion.dry_run;
         context.depth = news.iter().map(|event| event.depth).max().unwrap_or(0);
         context.cause = news.first().map(|event| event.id.clone());
         let effects = self
             .ask(
                 HookName::Events,
                 &context.call_id,
+                0,
                 async |store, instance| {
                     let hook = place.load(&mut *store, &instance)?;
                     hook.call_on_events(store, &context, &news).await
@@ -265,7 +309,159 @@ impl EventObserver for Enabled {
             .await
             .map_err(told)?
             .map_err(refused)?;
-        convert::effects(&self.manifest, effects)
-            .map_err(|problem| HookError::Permanent(short(&problem)))
+        self.carried(HookName::Events, effects)
+    }
+}
+
+#[async_trait]
+impl ComplianceHook for Enabled {
+    fn name(&self) -> &str {
+        self.id()
+    }
+
+    fn stamp(&self) -> String {
+        self.stamp.clone()
+    }
+
+    fn interval(&self) -> Option<Micros> {
+        self.again_after(HookName::Compliance)
+    }
+
+    fn concerns(&self, device: &DeviceSnapshot) -> bool {
+        self.concerned(HookName::Compliance, device)
+    }
+
+    async fn rules(&self) -> Result<Vec<RuleInfo>, HookError> {
+        let places = self.places(HookName::Compliance).map_err(told)?;
+        let place = places.compliance.as_ref().ok_or_else(absent)?;
+        let call_id = self.call_id(HookName::Compliance);
+        let rules = self
+            .ask(
+                HookName::Compliance,
+                &call_id,
+                0,
+                async |store, instance| {
+                    let hook = place.load(&mut *store, &instance)?;
+                    hook.call_rules(store).await
+                },
+            )
+            .await
+            .map_err(told)?;
+        Ok(rules.into_iter().map(convert::rule).collect())
+    }
+
+    async fn evaluate(&self, question: &Question) -> Result<Vec<Finding>, HookError> {
+        let hook = HookName::Compliance;
+        let places = self.places(hook).map_err(told)?;
+        let place = places.compliance.as_ref().ok_or_else(absent)?;
+        let context = self.context_as(hook, question.now, question.call_id.clone());
+        let (device, size) = self.seen(&question.device);
+        self.ask(hook, &context.call_id, size, async |store, instance| {
+            let hook = place.load(&mut *store, &instance)?;
+            hook.call_evaluate(store, &context, &device).await
+        })
+        .await
+        .map_err(told)?
+        .map_err(refused)?
+        .into_iter()
+        .map(|finding| {
+            convert::finding(finding).map_err(|problem| HookError::Permanent(short(&problem)))
+        })
+        .collect()
+    }
+}
+
+#[async_trait]
+impl DeclarationHook for Enabled {
+    fn name(&self) -> &str {
+        self.id()
+    }
+
+    fn stamp(&self) -> String {
+        self.stamp.clone()
+    }
+
+    fn interval(&self) -> Option<Micros> {
+        self.again_after(HookName::Declarations)
+    }
+
+    fn concerns(&self, device: &DeviceSnapshot) -> bool {
+        self.concerned(HookName::Declarations, device)
+    }
+
+    async fn contribute(&self, question: &Question) -> Result<Vec<Declaration>, HookError> {
+        let hook = HookName::Declarations;
+        let places = self.places(hook).map_err(told)?;
+        let place = places.declarations.as_ref().ok_or_else(absent)?;
+        let context = self.context_as(hook, question.now, question.call_id.clone());
+        let (device, size) = self.seen(&question.device);
+        self.ask(hook, &context.call_id, size, async |store, instance| {
+            let hook = place.load(&mut *store, &instance)?;
+            hook.call_contribute(store, &context, &device).await
+        })
+        .await
+        .map_err(told)?
+        .map_err(refused)?
+        .into_iter()
+        .map(|one| {
+            convert::declaration(one).map_err(|problem| HookError::Permanent(short(&problem)))
+        })
+        .collect()
+    }
+}
+
+#[async_trait]
+impl JobHook for Enabled {
+    fn name(&self) -> &str {
+        self.id()
+    }
+
+    fn principal(&self) -> Option<PrincipalId> {
+        Some(self.principal)
+    }
+
+    fn jobs(&self) -> Vec<JobInfo> {
+        let every = |job: &Job| job.every.as_deref().and_then(crate::manifest::interval);
+        self.manifest
+            .jobs
+            .iter()
+            .map(|job| JobInfo {
+                name: job.name.clone(),
+                every: every(job),
+            })
+            .collect()
+    }
+
+    async fn run(
+        &self,
+        occasion: Occasion,
+        job: &str,
+        cursor: Option<&str>,
+    ) -> Result<JobStep, HookError> {
+        let places = self.places(HookName::Jobs).map_err(told)?;
+        let place = places.jobs.as_ref().ok_or_else(absent)?;
+        let mut context = self.context(HookName::Jobs, occasion.now);
+        context.attempt = occasion.attempt;
+        context.dry_run = occasion.dry_run;
+        let step = self
+            .ask(
+                HookName::Jobs,
+                &context.call_id,
+                0,
+                async |store, instance| {
+                    let hook = place.load(&mut *store, &instance)?;
+                    hook.call_run(store, &context, job, cursor).await
+                },
+            )
+            .await
+            .map_err(told)?
+            .map_err(refused)?;
+        Ok(JobStep {
+            effects: self.carried(HookName::Jobs, step.effects)?,
+            cursor: step.cursor,
+            again: step
+                .again_in_ms
+                .map(|after| convert::micros(u64::from(after))),
+        })
     }
 }

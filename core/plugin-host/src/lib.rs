@@ -12,23 +12,28 @@ mod compile;
 pub mod contract;
 mod convert;
 mod hooks;
+mod imports;
 mod limits;
 mod manifest;
 mod meter;
 mod package;
 mod plugin;
+mod rights;
 mod runtime;
+mod services;
 mod signature;
 #[cfg(test)]
 mod tests;
 
-pub use compile::{Artefact, CompileLimits, compile, compile_here};
+pub use compile::{Artefact, Artefacts, CompileLimits, Kind, compile, compile_here};
 pub use hooks::hooks_of;
 pub use limits::{Budget, Limits};
-pub use manifest::{HookName, Manifest, ManifestError};
+pub use manifest::{HookName, Job, Manifest, ManifestError};
 pub use package::{Package, PackageError};
-pub use plugin::{Enabled, Figures, Plugin, PluginError, Remark};
+pub use plugin::{Enabled, Figures, Plugin, PluginError, Remark, Switch, kinds};
+pub use rights::{Capabilities, CommandRights, DeviceRights, FactRights, HttpRights, KvRights};
 pub use runtime::{Runtime, RuntimeError};
+pub use services::{ForPlugin, OutReply, OutRequest, ServiceError, Services};
 pub use signature::{Signature, SignatureError, SigningKey};
 
 /// The version of the contract that this host speaks.

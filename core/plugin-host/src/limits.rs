@@ -18,8 +18,8 @@ pub struct Limits {
     pub table_elements: usize,
     /// Core instances.
     pub instances: usize,
-    /// Bytes of one result.
-    pub output: usize,
+    /// Bytes that come from the guest in one host call or as its answer.
+    pub host_bytes: usize,
     /// Calls of host functions.
     pub host_calls: u32,
     /// Lines of the log.
@@ -39,7 +39,7 @@ impl Limits {
             memory: mib << 20,
             table_elements: 20_000,
             instances: 64,
-            output: 256 << 10,
+            host_bytes: 4 << 20,
             host_calls: 1_000,
             log_lines: 64,
             log_bytes: 2 << 10,
@@ -55,13 +55,32 @@ pub struct Budget {
     pub wall: Duration,
     /// Of the processor.
     pub cpu: Duration,
+    /// Instructions, for deterministic hooks.
+    pub fuel: Option<u64>,
 }
+
+/// Instructions of a deterministic call: so many, and so many more for each KiB of what it is asked with.
+const FUEL: u64 = 20_000_000;
+const FUEL_PER_KIB: u64 = 200_000;
+const MOST_FUEL: u64 = 500_000_000;
 
 impl Budget {
     const fn millis(wall: u64, cpu: u64) -> Self {
         Self {
             wall: Duration::from_millis(wall),
             cpu: Duration::from_millis(cpu),
+            fuel: None,
+        }
+    }
+
+    /// The same, with instructions for a question of so many bytes.
+    #[must_use]
+    pub fn with_fuel_for(self, bytes: usize) -> Self {
+        let kib = u64::try_from(bytes.div_ceil(1_024)).unwrap_or(u64::MAX);
+        let fuel = FUEL.saturating_add(kib.saturating_mul(FUEL_PER_KIB));
+        Self {
+            fuel: Some(fuel.min(MOST_FUEL)),
+            ..self
         }
     }
 
@@ -72,6 +91,11 @@ impl Budget {
             HookName::Enrollment => Self::millis(250, 50),
             HookName::CommandAmend | HookName::CommandValidate => Self::millis(100, 20),
             HookName::Events => Self::millis(5_000, 500),
+            // The processor's time is a second wall behind the instructions: a slow machine must not change an answer.
+            HookName::Compliance | HookName::Declarations => {
+                Self::millis(2_000, 1_000).with_fuel_for(0)
+            }
+            HookName::Jobs => Self::millis(30_000, 5_000),
         }
     }
 

@@ -5,8 +5,11 @@
 
 use std::collections::BTreeMap;
 
+use pomona_engine::clock::{DAY, HOUR, MINUTE, Micros};
 use semver::Version;
 use serde::{Deserialize, Serialize};
+
+use crate::rights::{Capabilities, Origin};
 
 /// The longest id.
 const MAX_ID: usize = 128;
@@ -53,16 +56,38 @@ pub enum HookName {
     CommandValidate,
     /// Hears what happened.
     Events,
+    /// Measures devices against rules.
+    Compliance,
+    /// Says which declarations devices should have.
+    Declarations,
+    /// Works in the background.
+    Jobs,
 }
 
 impl HookName {
     /// Every hook that this host calls.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 7] = [
         Self::Enrollment,
         Self::CommandAmend,
         Self::CommandValidate,
         Self::Events,
+        Self::Compliance,
+        Self::Declarations,
+        Self::Jobs,
     ];
+
+    /// Whether the same question must get the same answer: such a hook runs with counted instructions, without a clock,
+    /// and sees nothing but the question and its settings.
+    #[must_use]
+    pub fn deterministic(self) -> bool {
+        matches!(self, Self::Compliance | Self::Declarations)
+    }
+
+    /// Whether it may reach outside.
+    #[must_use]
+    pub fn connected(self) -> bool {
+        matches!(self, Self::Events | Self::Jobs)
+    }
 
     /// The interface's name.
     #[must_use]
@@ -72,6 +97,9 @@ impl HookName {
             Self::CommandAmend => "command-amend",
             Self::CommandValidate => "command-validate",
             Self::Events => "events",
+            Self::Compliance => "compliance",
+            Self::Declarations => "declarations",
+            Self::Jobs => "jobs",
         }
     }
 }
@@ -106,6 +134,20 @@ pub struct Manifest {
     /// Limits that differ from the defaults.
     #[serde(default)]
     pub limits: AskedLimits,
+    /// Its jobs, for the hook `jobs`.
+    #[serde(default)]
+    pub jobs: Vec<Job>,
+}
+
+/// Work in the background.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Job {
+    /// Its name within the plugin.
+    pub name: String,
+    /// How often it runs: a number and `m`, `h` or `d`. Without it, only when an effect schedules it.
+    #[serde(default)]
+    pub every: Option<String>,
 }
 
 /// Where the schema of the settings is.
@@ -126,6 +168,13 @@ pub struct Matching {
     /// Kinds of events, for `events`; all when empty.
     #[serde(default)]
     pub kinds: Vec<String>,
+    /// Families of devices, for hooks that are asked about a device; all when empty.
+    #[serde(default)]
+    pub platforms: Vec<String>,
+    /// After this time a device is looked at again although nothing has changed, for `compliance` and `declarations`: a number and
+    /// `m`, `h` or `d`.
+    #[serde(default)]
+    pub every: Option<String>,
 }
 
 impl Matching {
@@ -134,72 +183,6 @@ impl Matching {
     pub fn wants(&self, request_type: &str) -> bool {
         self.request_types.is_empty() || self.request_types.iter().any(|t| t == request_type)
     }
-}
-
-/// What a plugin asks for. Each stands for imports and for limits on what effects may name.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Capabilities {
-    /// What it sees of devices.
-    #[serde(default)]
-    pub devices: DeviceRights,
-    /// What it may send.
-    #[serde(default)]
-    pub commands: CommandRights,
-    /// What it may set.
-    #[serde(default)]
-    pub facts: FactRights,
-}
-
-/// What a plugin sees of devices.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DeviceRights {
-    /// `core`, and `fact:NAME` or `fact:PREFIX.*` for each fact.
-    #[serde(default)]
-    pub read: Vec<String>,
-}
-
-impl DeviceRights {
-    /// Whether it sees what a device is, beyond its id, channel and family.
-    #[must_use]
-    pub fn core(&self) -> bool {
-        self.read.iter().any(|right| right == "core")
-    }
-
-    /// Whether a fact of this name is shown.
-    #[must_use]
-    pub fn shows(&self, fact: &str) -> bool {
-        self.read.iter().any(|right| {
-            right
-                .strip_prefix("fact:")
-                .is_some_and(|name| match name.strip_suffix('*') {
-                    Some(prefix) => fact.starts_with(prefix),
-                    None => fact == name,
-                })
-        })
-    }
-}
-
-/// What a plugin may send.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct CommandRights {
-    /// `RequestType`s.
-    #[serde(default)]
-    pub enqueue: Vec<String>,
-    /// Whether it may ring devices.
-    #[serde(default)]
-    pub wake: bool,
-}
-
-/// What a plugin may set.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct FactRights {
-    /// Whether it may set facts below its id.
-    #[serde(default)]
-    pub set: bool,
 }
 
 /// Limits that a plugin asks for; the host has caps.
@@ -250,7 +233,42 @@ impl Manifest {
                 }
             }
         }
-        for right in &self.capabilities.devices.read {
+        self.check_matching()?;
+        self.check_rights()?;
+        self.check_jobs()?;
+        if let Some(memory) = self.limits.memory_mib
+            && !(1..=256).contains(&memory)
+        {
+            return Err(field("limits.memory-mib", "choose 1 to 256"));
+        }
+        self.check_api()
+    }
+
+    fn check_matching(&self) -> Result<(), ManifestError> {
+        for (hook, matching) in &self.hooks {
+            for platform in &matching.platforms {
+                if !PLATFORMS.contains(&platform.as_str()) {
+                    let place = format!("hooks.{}.platforms", hook.as_str());
+                    let known = PLATFORMS.join(", ");
+                    return Err(field(&place, &format!("{platform:?} is none of {known}")));
+                }
+            }
+            if let Some(every) = &matching.every {
+                let place = format!("hooks.{}.every", hook.as_str());
+                if !hook.deterministic() {
+                    return Err(field(&place, "only compliance and declarations look again"));
+                }
+                if interval(every).is_none() {
+                    return Err(field(&place, EVERY));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn check_rights(&self) -> Result<(), ManifestError> {
+        let asked = &self.capabilities;
+        for right in &asked.devices.read {
             let fact = right.strip_prefix("fact:").is_some_and(|name| {
                 let name = name.strip_suffix('*').unwrap_or(name);
                 !name.contains('*') && name.len() <= 128
@@ -262,12 +280,66 @@ impl Manifest {
                 ));
             }
         }
-        if let Some(memory) = self.limits.memory_mib
-            && !(1..=256).contains(&memory)
-        {
-            return Err(field("limits.memory-mib", "choose 1 to 256"));
+        if (asked.devices.search || asked.devices.history) && asked.devices.read.is_empty() {
+            let advice = "who searches devices or reads what happened to them must also read them: name core or facts";
+            return Err(field("capabilities.devices.read", advice));
         }
-        self.check_api()
+        for host in &asked.http.hosts {
+            if Origin::parse(host).is_none() {
+                let advice = format!(
+                    "{host:?} is no scheme, host and port like https://api.example.org:443 or https://*.example.org"
+                );
+                return Err(field("capabilities.http.hosts", &advice));
+            }
+        }
+        for method in &asked.http.methods {
+            if !METHODS.contains(&method.as_str()) {
+                let advice = format!("{method:?} is none of {}", METHODS.join(", "));
+                return Err(field("capabilities.http.methods", &advice));
+            }
+        }
+        for (place, names) in [
+            ("capabilities.secrets", &asked.secrets),
+            ("capabilities.metrics", &asked.metrics),
+        ] {
+            if let Some(bad) = names.iter().find(|name| !plain(name)) {
+                return Err(field(place, &format!("{bad:?}: {PLAIN}")));
+            }
+        }
+        if let Some(kv) = &asked.kv
+            && !(1..=65_536).contains(&kv.quota_kib)
+        {
+            return Err(field("capabilities.kv.quota-kib", "choose 1 to 65536"));
+        }
+        Ok(())
+    }
+
+    fn check_jobs(&self) -> Result<(), ManifestError> {
+        if self.jobs.is_empty() == self.hooks.contains_key(&HookName::Jobs) {
+            return Err(field(
+                "jobs",
+                "a plugin with [hooks.jobs] has at least one [[jobs]], and the other way round",
+            ));
+        }
+        for (n, job) in self.jobs.iter().enumerate() {
+            if !plain(&job.name) {
+                return Err(field("jobs.name", &format!("{:?}: {PLAIN}", job.name)));
+            }
+            if self.jobs.iter().take(n).any(|other| other.name == job.name) {
+                return Err(field(
+                    "jobs.name",
+                    &format!("{:?} is there twice", job.name),
+                ));
+            }
+            if job
+                .every
+                .as_deref()
+                .is_some_and(|every| interval(every).is_none())
+            {
+                return Err(field("jobs.every", EVERY));
+            }
+        }
+        Ok(())
     }
 
     /// A plugin made for the same minor of the 0 line, and for none that is newer than this host.
@@ -292,6 +364,36 @@ impl Manifest {
             advice: advice.into(),
         })
     }
+}
+
+/// Families of devices, as the contract names them.
+const PLATFORMS: [&str; 6] = ["ios", "ipados", "macos", "tvos", "watchos", "visionos"];
+/// Methods of requests to the outside.
+const METHODS: [&str; 6] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"];
+const EVERY: &str = "write a number and m, h or d, from 1m to 365d, such as 6h";
+const PLAIN: &str = "use 1 to 64 of a-z, 0-9, - and _, beginning with a letter";
+
+/// Reads an interval.
+#[must_use]
+pub(crate) fn interval(text: &str) -> Option<Micros> {
+    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let number: i64 = number.parse().ok()?;
+    let unit = match unit {
+        "m" => MINUTE,
+        "h" => HOUR,
+        "d" => DAY,
+        _ => return None,
+    };
+    let interval = number.checked_mul(unit)?;
+    (MINUTE..=365 * DAY).contains(&interval).then_some(interval)
+}
+
+/// A name within a plugin.
+fn plain(name: &str) -> bool {
+    let fine = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_".contains(&b);
+    (1..=64).contains(&name.len())
+        && name.bytes().all(fine)
+        && name.as_bytes().first().is_some_and(u8::is_ascii_lowercase)
 }
 
 /// Labels of letters, digits and hyphens, at least two, joined by dots.
@@ -324,6 +426,7 @@ fn field(field: &str, problem: &str) -> ManifestError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rights::DeviceRights;
 
     const GOOD: &str = "id = \"org.example.a\"\nversion = \"1.0.0\"\napi = \"0.9\"\ntitle = \"A\"\n[hooks.events]\n";
 
@@ -371,6 +474,44 @@ mod tests {
                 "choose 1 to 256",
             ),
             (format!("{GOOD}#{}", "x".repeat(70_000)), "at most 65536"),
+            (
+                format!("{GOOD}platforms = [\"newton\"]\n"),
+                "none of ios, ipados",
+            ),
+            (format!("{GOOD}every = \"6h\"\n"), "only compliance"),
+            (
+                format!("{GOOD}[hooks.compliance]\nevery = \"often\"\n"),
+                "write a number and m, h or d",
+            ),
+            (
+                format!("{GOOD}[capabilities.devices]\nsearch = true\n"),
+                "must also read them",
+            ),
+            (
+                format!("{GOOD}[capabilities.http]\nhosts = [\"example.org\"]\n"),
+                "no scheme, host and port",
+            ),
+            (
+                format!("{GOOD}[capabilities.http]\nmethods = [\"get\"]\n"),
+                "none of GET",
+            ),
+            (
+                format!("{GOOD}[capabilities]\nsecrets = [\"My Secret\"]\n"),
+                "capabilities.secrets",
+            ),
+            (
+                format!("{GOOD}[capabilities.kv]\nquota-kib = 0\n"),
+                "choose 1 to 65536",
+            ),
+            (format!("{GOOD}[hooks.jobs]\n"), "at least one [[jobs]]"),
+            (
+                format!("{GOOD}[[jobs]]\nname = \"sync\"\n"),
+                "the other way round",
+            ),
+            (
+                format!("{GOOD}[hooks.jobs]\n[[jobs]]\nname = \"s\"\n[[jobs]]\nname = \"s\"\n"),
+                "there twice",
+            ),
         ];
         for (text, expected) in cases {
             let told = Manifest::parse(&text).unwrap_err().to_string();
@@ -386,6 +527,7 @@ mod tests {
                 "fact:time-zone".into(),
                 "fact:security.*".into(),
             ],
+            ..DeviceRights::default()
         };
         let cases = [
             ("time-zone", true),

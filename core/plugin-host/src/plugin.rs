@@ -9,16 +9,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use parking_lot::Mutex;
+use pomona_engine::{PrincipalId, TenantId};
 use tokio::sync::Semaphore;
+use wasmtime::Engine;
 use wasmtime::component::{Component, InstancePre};
 
 use crate::bindings::exports::pomona::hooks as exports;
 use crate::breaker::Breaker;
-use crate::call::{CallPlan, CallState, seed_of, store};
+use crate::call::{CallPlan, CallState, Whose, store};
+use crate::compile::{Artefact, Artefacts, Kind};
 use crate::limits::{Budget, Limits};
 use crate::manifest::{HookName, Manifest};
 use crate::meter::Meter;
-use crate::runtime::Runtime;
+use crate::rights::{Capabilities, Rights, right_of};
+use crate::runtime::{Runtime, linker};
+use crate::services::Services;
 
 /// Why a plugin gave no answer, or cannot be loaded.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -59,6 +64,15 @@ pub(crate) struct Places {
     pub(crate) amend: Option<exports::command_amend::GuestIndices>,
     pub(crate) validate: Option<exports::command_validate::GuestIndices>,
     pub(crate) events: Option<exports::events::GuestIndices>,
+    pub(crate) compliance: Option<exports::compliance::GuestIndices>,
+    pub(crate) declarations: Option<exports::declarations::GuestIndices>,
+    pub(crate) jobs: Option<exports::jobs::GuestIndices>,
+}
+
+/// The component as one of the engines runs it.
+struct Linked {
+    pre: InstancePre<CallState>,
+    places: Places,
 }
 
 /// A loaded component. Shared by all tenants; each call has an instance of its own.
@@ -67,8 +81,8 @@ pub struct Plugin {
     manifest: Manifest,
     digest: String,
     id: Arc<str>,
-    pre: InstancePre<CallState>,
-    places: Places,
+    interactive: Linked,
+    deterministic: Option<Linked>,
     limits: Limits,
     room: Semaphore,
 }
@@ -83,37 +97,46 @@ impl std::fmt::Debug for Plugin {
 }
 
 impl Plugin {
-    /// Loads what [`compile`](crate::compile()) made of a component, and runs it once without calling anything.
+    /// Loads what [`compile`](crate::compile()) made of a component, links what `granted` opens, and runs it once
+    /// without calling anything. A plugin with deterministic hooks needs its code for them too.
     ///
     /// # Errors
-    /// [`PluginError::Unfit`] when an import is not offered or an export does not fit; the others when it cannot be
-    /// brought to life.
+    /// [`PluginError::Unfit`] when an import is not offered or not granted, or an export does not fit; the others when it cannot
+    /// be brought to life.
     pub async fn load(
         runtime: &Runtime,
         manifest: Manifest,
         digest: String,
-        artefact: &crate::compile::Artefact,
+        granted: &Capabilities,
+        artefacts: &Artefacts,
     ) -> Result<Self, PluginError> {
-        let component = artefact.component(runtime.engine())?;
-        check_imports(runtime, &component)?;
-        let unfit = |error: wasmtime::Error| PluginError::Unfit(format!("{error:#}"));
-        let pre = runtime
-            .linker()
-            .instantiate_pre(&component)
-            .map_err(unfit)?;
-        let places = find_places(&pre, &manifest)?;
+        let effective = manifest.capabilities.and(granted);
+        let link = |kind, artefact: &Artefact| link(runtime, &manifest, &effective, kind, artefact);
+        let interactive = link(Kind::Interactive, &artefacts.interactive)?;
+        let deterministic = match &artefacts.deterministic {
+            Some(artefact) => Some(link(Kind::Deterministic, artefact)?),
+            None if kinds(&manifest).contains(&Kind::Deterministic) => {
+                return Err(PluginError::Unfit(
+                    "its code for deterministic hooks was not made".into(),
+                ));
+            }
+            None => None,
+        };
         let limits = Limits::of(&manifest);
         let plugin = Self {
             runtime: runtime.clone(),
             id: manifest.id.as_str().into(),
             manifest,
             digest,
-            pre,
-            places,
+            interactive,
+            deterministic,
             limits,
             room: Semaphore::new(limits.concurrency),
         };
-        plugin.trial().await?;
+        plugin.trial(Budget::of_settings()).await?;
+        if plugin.deterministic.is_some() {
+            plugin.trial(Budget::of_settings().with_fuel_for(0)).await?;
+        }
         Ok(plugin)
     }
 
@@ -134,7 +157,7 @@ impl Plugin {
     /// # Errors
     /// [`PluginError`] when it gave no answer.
     pub async fn check_settings(&self, json: &str) -> Result<Vec<Remark>, PluginError> {
-        let Some(place) = &self.places.settings else {
+        let Some(place) = &self.interactive.places.settings else {
             return Ok(Vec::new());
         };
         let json = json.to_owned();
@@ -142,7 +165,8 @@ impl Plugin {
             .call(
                 Budget::of_settings(),
                 call_id(&self.id, "settings"),
-                "{}".into(),
+                None,
+                Whose::nobody(),
                 async |store, instance| {
                     place
                         .load(&mut *store, &instance)?
@@ -163,49 +187,54 @@ impl Plugin {
 
     /// Brings an instance to life and lets it go: shows what fails only then, the start function and the types of the hooks
     /// included.
-    async fn trial(&self) -> Result<(), PluginError> {
-        let places = &self.places;
+    async fn trial(&self, budget: Budget) -> Result<(), PluginError> {
+        let places = &self.linked(budget)?.places;
         self.call(
-            Budget::of_settings(),
+            budget,
             call_id(&self.id, "start"),
-            "{}".into(),
+            None,
+            Whose::nobody(),
             async |store, instance| {
-                let other = |name: &'static str| {
-                    move |error: wasmtime::Error| {
-                        error.context(format!(
-                            "its hook {name} is of another type than this server knows"
-                        ))
-                    }
-                };
-                if let Some(place) = &places.settings {
-                    place
-                        .load(&mut *store, &instance)
-                        .map_err(other("settings"))?;
+                macro_rules! fits {
+                    ($($place:ident as $name:literal),+) => {$(
+                        if let Some(place) = &places.$place {
+                            place.load(&mut *store, &instance).map_err(|error| {
+                                error.context(concat!(
+                                    "its hook ", $name, " is of another type than this server knows"
+                                ))
+                            })?;
+                        }
+                    )+};
                 }
-                if let Some(place) = &places.enrollment {
-                    place
-                        .load(&mut *store, &instance)
-                        .map_err(other("enrollment"))?;
-                }
-                if let Some(place) = &places.amend {
-                    place
-                        .load(&mut *store, &instance)
-                        .map_err(other("command-amend"))?;
-                }
-                if let Some(place) = &places.validate {
-                    place
-                        .load(&mut *store, &instance)
-                        .map_err(other("command-validate"))?;
-                }
-                if let Some(place) = &places.events {
-                    place
-                        .load(&mut *store, &instance)
-                        .map_err(other("events"))?;
-                }
+                fits!(
+                    settings as "settings",
+                    enrollment as "enrollment",
+                    amend as "command-amend",
+                    validate as "command-validate",
+                    events as "events",
+                    compliance as "compliance",
+                    declarations as "declarations",
+                    jobs as "jobs"
+                );
                 Ok(())
             },
         )
         .await
+    }
+
+    /// The component as calls with this budget run it.
+    fn linked(&self, budget: Budget) -> Result<&Linked, PluginError> {
+        match budget.fuel {
+            None => Ok(&self.interactive),
+            Some(_) => self.deterministic.as_ref().ok_or_else(|| {
+                PluginError::Unfit("its code for deterministic hooks was not made".into())
+            }),
+        }
+    }
+
+    /// The places of the hooks for a call of this hook.
+    pub(crate) fn places(&self, hook: HookName) -> Result<&Places, PluginError> {
+        self.linked(Budget::of(hook)).map(|linked| &linked.places)
     }
 
     /// Runs `work` on a fresh instance, within its time.
@@ -213,26 +242,28 @@ impl Plugin {
         &self,
         budget: Budget,
         call_id: String,
-        settings: Arc<str>,
+        hook: Option<HookName>,
+        whose: Arc<Whose>,
         work: impl AsyncFnOnce(
             &mut wasmtime::Store<CallState>,
             wasmtime::component::Instance,
         ) -> wasmtime::Result<T>,
     ) -> Result<T, PluginError> {
         let meter = Meter::default();
+        let pre = &self.linked(budget)?.pre;
         let metered = meter.measure(async {
             let _room = self.room.acquire().await;
             let plan = CallPlan {
                 limits: self.limits,
                 budget,
                 plugin: self.id.clone(),
-                seed: seed_of(&call_id),
                 call_id,
-                settings,
+                whose,
+                hook,
                 meter: meter.clone(),
             };
             let mut store = store(&self.runtime, plan);
-            let outcome = match self.pre.instantiate_async(&mut store).await {
+            let outcome = match pre.instantiate_async(&mut store).await {
                 Ok(instance) => work(&mut store, instance).await,
                 Err(error) => Err(error),
             };
@@ -265,7 +296,39 @@ fn blame(state: &CallState, error: &wasmtime::Error) -> PluginError {
     if let Some(what) = state.account.refused {
         return PluginError::Exhausted(what);
     }
+    if matches!(error.downcast_ref(), Some(wasmtime::Trap::OutOfFuel)) {
+        return PluginError::Exhausted("instructions");
+    }
     PluginError::Trap(format!("{error:#}"))
+}
+
+/// For which kinds of hooks a plugin's code must be made. Settings are looked at interactively.
+#[must_use]
+pub fn kinds(manifest: &Manifest) -> Vec<Kind> {
+    let mut kinds = vec![Kind::Interactive];
+    if manifest.hooks.keys().any(|hook| hook.deterministic()) {
+        kinds.push(Kind::Deterministic);
+    }
+    kinds
+}
+
+fn link(
+    runtime: &Runtime,
+    manifest: &Manifest,
+    effective: &Capabilities,
+    kind: Kind,
+    artefact: &Artefact,
+) -> Result<Linked, PluginError> {
+    let engine = runtime.engine(kind);
+    let component = artefact.component(engine)?;
+    let granted = effective.interfaces();
+    check_imports(engine, &component, &granted)?;
+    let unfit = |error: wasmtime::Error| PluginError::Unfit(format!("{error:#}"));
+    let pre = linker(engine, &granted)
+        .and_then(|linker| linker.instantiate_pre(&component))
+        .map_err(unfit)?;
+    let places = find_places(&pre, manifest)?;
+    Ok(Linked { pre, places })
 }
 
 fn call_id(plugin: &str, hook: &str) -> String {
@@ -275,11 +338,21 @@ fn call_id(plugin: &str, hook: &str) -> String {
 }
 
 /// Every import must be one that this host offers; the refusal names it.
-fn check_imports(runtime: &Runtime, component: &Component) -> Result<(), PluginError> {
-    for (name, _) in component.component_type().imports(runtime.engine()) {
+fn check_imports(
+    engine: &Engine,
+    component: &Component,
+    granted: &[&str],
+) -> Result<(), PluginError> {
+    for (name, _) in component.component_type().imports(engine) {
         let (interface, version) = name.split_once('@').unwrap_or((name, ""));
         let types = interface.starts_with("pomona:types/") || interface == "pomona:host/errors";
-        if !types && !crate::contract::OFFERED.contains(&interface) {
+        let open = crate::contract::OFFERED.contains(&interface) || granted.contains(&interface);
+        if !open && let Some(right) = right_of(interface) {
+            return Err(PluginError::Unfit(format!(
+                "it imports {name}, for which {right} is not granted; ask for it in plugin.toml, and let the operator grant it"
+            )));
+        }
+        if !types && !open {
             return Err(PluginError::Unfit(format!(
                 "it imports {name}, which this server does not offer; take what needs it out of the plugin, or build it with `pomona plugin build`"
             )));
@@ -324,6 +397,17 @@ fn find_places(pre: &InstancePre<CallState>, manifest: &Manifest) -> Result<Plac
             HookName::Events => {
                 places.events = Some(exports::events::GuestIndices::new(pre).map_err(missing)?);
             }
+            HookName::Compliance => {
+                places.compliance =
+                    Some(exports::compliance::GuestIndices::new(pre).map_err(missing)?);
+            }
+            HookName::Declarations => {
+                places.declarations =
+                    Some(exports::declarations::GuestIndices::new(pre).map_err(missing)?);
+            }
+            HookName::Jobs => {
+                places.jobs = Some(exports::jobs::GuestIndices::new(pre).map_err(missing)?);
+            }
         }
     }
     Ok(places)
@@ -344,34 +428,66 @@ pub struct Figures {
     pub held_back: bool,
 }
 
+/// How a tenant has switched a plugin on.
+pub struct Switch {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// Who stands as actor on what the plugin does there.
+    pub principal: PrincipalId,
+    /// Its settings there, as JSON.
+    pub settings: String,
+    /// What it may do there: what the operator grants, as far as the tenant does.
+    pub granted: Capabilities,
+}
+
 /// A plugin as one tenant has switched it on. One that cannot be run is asked like any other and gives no answer, so
 /// that the failure policies of its hooks hold.
-#[derive(Debug)]
 pub struct Enabled {
     pub(crate) manifest: Manifest,
     plugin: Result<Arc<Plugin>, PluginError>,
-    pub(crate) tenant: pomona_engine::TenantId,
-    pub(crate) principal: pomona_engine::PrincipalId,
-    settings: Arc<str>,
+    pub(crate) principal: PrincipalId,
+    pub(crate) whose: Arc<Whose>,
+    /// Names its code, its rights and its settings.
+    pub(crate) stamp: String,
     state: Mutex<(Breaker, Figures)>,
 }
 
+impl std::fmt::Debug for Enabled {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Enabled")
+            .field("id", &self.manifest.id)
+            .field("tenant", &self.whose.tenant)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Enabled {
-    /// Switches a plugin on for a tenant; `principal` stands as actor on its effects.
+    /// Switches a plugin on for a tenant. `digest` names the package, `services` serve its host functions.
     #[must_use]
     pub fn new(
         manifest: Manifest,
+        digest: &str,
         plugin: Result<Arc<Plugin>, PluginError>,
-        tenant: pomona_engine::TenantId,
-        principal: pomona_engine::PrincipalId,
-        settings: &str,
+        switch: Switch,
+        services: Option<Arc<dyn Services>>,
     ) -> Self {
+        let granted = manifest.capabilities.and(&switch.granted);
+        let mut context = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
+        for part in [digest, &switch.settings, &format!("{granted:?}")] {
+            context.update(&(part.len() as u64).to_be_bytes());
+            context.update(part.as_bytes());
+        }
         Self {
             manifest,
             plugin,
-            tenant,
-            principal,
-            settings: settings.into(),
+            principal: switch.principal,
+            stamp: hex::encode(context.finish()),
+            whose: Arc::new(Whose {
+                tenant: switch.tenant,
+                settings: switch.settings.into(),
+                rights: Rights { granted },
+                services,
+            }),
             state: Mutex::default(),
         }
     }
@@ -397,11 +513,12 @@ impl Enabled {
         &self.manifest.id
     }
 
-    /// Runs one call of a hook and keeps account of it.
+    /// Runs one call of a hook and keeps account of it. `asked` is the size of the question in bytes.
     pub(crate) async fn ask<T>(
         &self,
         hook: HookName,
         call_id: &str,
+        asked: usize,
         work: impl AsyncFnOnce(
             &mut wasmtime::Store<CallState>,
             wasmtime::component::Instance,
@@ -419,20 +536,29 @@ impl Enabled {
             // So it stays when the caller gives up.
             failure: Some("it took longer than its caller would wait".into()),
         };
-        let (budget, settings) = (Budget::of(hook), self.settings.clone());
+        let mut budget = Budget::of(hook);
+        if hook.deterministic() {
+            budget = budget.with_fuel_for(asked + self.whose.settings.len());
+        }
         let outcome = plugin
-            .call(budget, call_id.to_owned(), settings, work)
+            .call(
+                budget,
+                call_id.to_owned(),
+                Some(hook),
+                self.whose.clone(),
+                work,
+            )
             .await;
         asking.failure = outcome.as_ref().err().map(ToString::to_string);
         outcome
     }
 
-    /// The places of the hooks; none in a plugin that cannot be run.
-    pub(crate) fn places(&self) -> Result<&Places, PluginError> {
+    /// The places of the hooks for a call of this one; none in a plugin that cannot be run.
+    pub(crate) fn places(&self, hook: HookName) -> Result<&Places, PluginError> {
         self.plugin
             .as_ref()
-            .map(|plugin| &plugin.places)
             .map_err(Clone::clone)
+            .and_then(|plugin| plugin.places(hook))
     }
 
     pub(crate) fn call_id(&self, hook: HookName) -> String {

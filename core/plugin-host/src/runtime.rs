@@ -1,6 +1,7 @@
-//! The engine that runs plugins.
+//! The engines that run plugins.
 //!
-//! Owns: wasmtime's configuration, the clock that interrupts guests, and what each capability links. Knows no plugin.
+//! Owns: wasmtime's configuration for the two kinds of hooks, the clock that interrupts guests, and what each capability links.
+//! Knows no plugin.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,24 +14,25 @@ use wasmtime::{
 
 use crate::bindings::pomona::host;
 use crate::call::CallState;
+use crate::compile::Kind;
 
 /// How often a running guest is looked at.
 pub(crate) const TICK: Duration = Duration::from_millis(5);
 /// Calls at the same time in the whole process.
 const POOL: u32 = 256;
 
-/// Why the engine cannot be had.
+/// Why the engines cannot be had.
 #[derive(Debug, thiserror::Error)]
 #[error("plugins cannot be run here: {0}")]
 pub struct RuntimeError(String);
 
-/// The engine. Clones share it; its clock ends with the last of them.
+/// The engines. Clones share them; their clock ends with the last of them.
 #[derive(Clone)]
 pub struct Runtime(Arc<Inner>);
 
 struct Inner {
-    engine: Engine,
-    linker: Linker<CallState>,
+    interactive: Engine,
+    deterministic: Engine,
     stop: Arc<AtomicBool>,
 }
 
@@ -47,57 +49,63 @@ impl Drop for Inner {
 }
 
 impl Runtime {
-    /// Starts the engine and its clock.
+    /// Starts the engines and their clock.
     ///
     /// # Errors
     /// [`RuntimeError`] when this machine cannot give the address space.
     pub fn new() -> Result<Self, RuntimeError> {
-        let told = |error: wasmtime::Error| RuntimeError(format!("{error:#}"));
-        let engine = match Engine::new(&config(true)) {
-            Ok(engine) => engine,
-            Err(error) => {
-                tracing::warn!(
-                    error = format!("{error:#}"),
-                    "no pool for plugins on this machine: each call costs more"
-                );
-                Engine::new(&config(false)).map_err(told)?
-            }
-        };
-        let linker = linker(&engine).map_err(told)?;
+        let interactive = engine(Kind::Interactive)?;
+        let deterministic = engine(Kind::Deterministic)?;
         let stop = Arc::new(AtomicBool::new(false));
-        let (ticking, until) = (engine.weak(), stop.clone());
+        let ticking = [interactive.weak(), deterministic.weak()];
+        let until = stop.clone();
         std::thread::Builder::new()
             .name("plugin-clock".into())
             .spawn(move || {
                 while !until.load(Ordering::Relaxed) {
                     std::thread::sleep(TICK);
-                    match ticking.upgrade() {
-                        Some(engine) => engine.increment_epoch(),
-                        None => return,
+                    for engine in &ticking {
+                        match engine.upgrade() {
+                            Some(engine) => engine.increment_epoch(),
+                            None => return,
+                        }
                     }
                 }
             })
             .map_err(|error| RuntimeError(error.to_string()))?;
         Ok(Self(Arc::new(Inner {
-            engine,
-            linker,
+            interactive,
+            deterministic,
             stop,
         })))
     }
 
-    pub(crate) fn engine(&self) -> &Engine {
-        &self.0.engine
-    }
-
-    pub(crate) fn linker(&self) -> &Linker<CallState> {
-        &self.0.linker
+    pub(crate) fn engine(&self, kind: Kind) -> &Engine {
+        match kind {
+            Kind::Interactive => &self.0.interactive,
+            Kind::Deterministic => &self.0.deterministic,
+        }
     }
 }
 
+/// An engine, with a pool where this machine gives the address space for one.
+fn engine(kind: Kind) -> Result<Engine, RuntimeError> {
+    Engine::new(&config(kind, true)).or_else(|error| {
+        tracing::warn!(
+            error = format!("{error:#}"),
+            "no pool for plugins on this machine: each call costs more"
+        );
+        Engine::new(&config(kind, false)).map_err(|error| RuntimeError(format!("{error:#}")))
+    })
+}
+
 /// The configuration that code is compiled for and run with.
-pub(crate) fn config(pool: bool) -> Config {
+pub(crate) fn config(kind: Kind, pool: bool) -> Config {
     let mut config = Config::new();
+    let same = kind == Kind::Deterministic;
     config
+        .consume_fuel(same)
+        .cranelift_nan_canonicalization(same)
         .epoch_interruption(true)
         .concurrency_support(false)
         .cranelift_opt_level(OptLevel::Speed)
@@ -130,12 +138,32 @@ pub(crate) fn config(pool: bool) -> Config {
     config
 }
 
-/// What every plugin may import: no capability is behind any of it.
-fn linker(engine: &Engine) -> wasmtime::Result<Linker<CallState>> {
+/// What a plugin with these rights may import: each interface that is not granted is not there.
+pub(crate) fn linker(engine: &Engine, granted: &[&str]) -> wasmtime::Result<Linker<CallState>> {
     let mut linker = Linker::new(engine);
     host::log::add_to_linker::<_, HasSelf<CallState>>(&mut linker, |state| state)?;
     host::config::add_to_linker::<_, HasSelf<CallState>>(&mut linker, |state| state)?;
     host::clock::add_to_linker::<_, HasSelf<CallState>>(&mut linker, |state| state)?;
     host::random::add_to_linker::<_, HasSelf<CallState>>(&mut linker, |state| state)?;
+    for interface in granted {
+        match *interface {
+            "pomona:host/devices" => {
+                host::devices::add_to_linker::<_, HasSelf<CallState>>(&mut linker, |state| state)?;
+            }
+            "pomona:host/kv" => {
+                host::kv::add_to_linker::<_, HasSelf<CallState>>(&mut linker, |state| state)?;
+            }
+            "pomona:host/http-out" => {
+                host::http_out::add_to_linker::<_, HasSelf<CallState>>(&mut linker, |state| state)?;
+            }
+            "pomona:host/secrets" => {
+                host::secrets::add_to_linker::<_, HasSelf<CallState>>(&mut linker, |state| state)?;
+            }
+            "pomona:host/metrics" => {
+                host::metrics::add_to_linker::<_, HasSelf<CallState>>(&mut linker, |state| state)?;
+            }
+            _ => {}
+        }
+    }
     Ok(linker)
 }

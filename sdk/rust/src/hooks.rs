@@ -6,7 +6,7 @@
 use crate::{
     CallContext, Change, CommandRequest, Decision, Declaration, Diagnostic, Draft,
     EnrollmentRequest, Event, Finding, HookError, Keyed, RouteRequest, RouteResponse, RuleInfo,
-    Snapshot, Stage, Step, Verdict,
+    RuleVerdict, Severity, Snapshot, Stage, Step, Verdict,
 };
 
 /// Looks at settings before they are saved.
@@ -92,5 +92,30 @@ pub fn command(request_type: &str, payload: &serde_json::Value, reason: &str) ->
         payload_json: payload.to_string(),
         not_after_ms: None,
         reason: reason.into(),
+    }
+}
+
+/// A rule, without a description.
+#[must_use]
+pub fn rule(id: &str, title: &str, severity: Severity) -> RuleInfo {
+    RuleInfo {
+        id: id.into(),
+        title: title.into(),
+        severity,
+        description: String::new(),
+        reference: None,
+    }
+}
+
+/// What a rule says of a device, without evidence and remedies.
+#[must_use]
+pub fn finding(rule: &str, verdict: RuleVerdict, message: &str) -> Finding {
+    Finding {
+        rule: rule.into(),
+        verdict,
+        message: message.into(),
+        evidence: Vec::new(),
+        remedies: Vec::new(),
+        grace_ms: None,
     }
 }

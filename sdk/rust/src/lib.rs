@@ -27,7 +27,7 @@ pub use bindings::pomona::types::{
 };
 pub use hooks::{
     CommandAmend, CommandValidate, Compliance, Declarations, Enrollment, Events, Jobs, Panels,
-    Routes, Settings, command,
+    Routes, Settings, command, finding, rule,
 };
 pub use serde_json;
 

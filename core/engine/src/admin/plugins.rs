@@ -12,6 +12,7 @@ use super::instant::Instant;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::ids::TenantId;
+use crate::store::grants::WaitingRow;
 use crate::store::plugins::PluginRow;
 
 /// What is learnt of a package by reading, compiling and starting it once.
@@ -27,6 +28,8 @@ pub struct Inspected {
     pub digest: String,
     /// Whether a signature that counts here stands on it.
     pub signed: bool,
+    /// The rights that it asks for.
+    pub rights: Value,
 }
 
 /// How a plugin is doing in a tenant, on this node.
@@ -51,6 +54,10 @@ pub struct PluginHealth {
 pub trait PluginHost: Send + Sync {
     /// Reads a package, compiles it and starts it once. The error says what is wrong and what to do.
     async fn inspect(&self, package: &[u8]) -> std::result::Result<Inspected, String>;
+    /// The rights that a package asks for.
+    fn asked(&self, package: &[u8]) -> std::result::Result<Value, String>;
+    /// What these rights allow beyond those, a sentence each; an error when they are no rights.
+    fn beyond(&self, rights: &Value, those: &Value) -> std::result::Result<Vec<String>, String>;
     /// Says what is wrong with settings for an installed plugin; nothing when they can be used.
     async fn check_settings(
         &self,
@@ -80,6 +87,26 @@ pub struct InstalledPlugin {
     pub suspended: bool,
     /// When it was installed.
     pub installed_at: Instant,
+    /// What the operator grants, in the form of a manifest's `capabilities`; absent: all that the manifest asks for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub rights: Option<Value>,
+    /// A version that asks for more than is granted, and waits until the operator approves it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<WaitingVersion>,
+}
+
+/// A version that waits for its rights.
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+pub struct WaitingVersion {
+    /// The version.
+    pub version: String,
+    /// The digest of its package.
+    pub digest: String,
+    /// What it asks for beyond what is granted, a sentence each.
+    pub asks_for: Vec<String>,
+    /// When it was offered.
+    pub offered_at: Instant,
 }
 
 impl From<PluginRow> for InstalledPlugin {
@@ -92,6 +119,10 @@ impl From<PluginRow> for InstalledPlugin {
             signed: row.signed,
             suspended: row.suspended,
             installed_at: Instant(row.installed_at),
+            rights: row
+                .rights
+                .and_then(|rights| serde_json::from_str(&rights).ok()),
+            waiting: None,
         }
     }
 }
@@ -107,6 +138,10 @@ pub struct TenantPlugin {
     /// Its settings here.
     #[schema(value_type = Option<Object>)]
     pub settings: Option<Value>,
+    /// What this tenant grants; absent: what the operator does.
+    #[serde(rename = "tenant_rights", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub own_rights: Option<Value>,
     /// How it is doing.
     pub health: Option<PluginHealth>,
 }
@@ -121,18 +156,105 @@ fn host(engine: &Engine) -> Result<&dyn PluginHost> {
 
 /// Every installed plugin.
 pub(crate) async fn installed(engine: &Engine) -> Result<Vec<InstalledPlugin>> {
-    let rows = engine.store().plugins().await?;
-    Ok(rows.into_iter().map(InstalledPlugin::from).collect())
+    let store = engine.store();
+    let rows = store.plugins().await?;
+    let waiting = store.waiting_plugins().await?;
+    let mut all = Vec::with_capacity(rows.len());
+    for row in rows {
+        let found = waiting.iter().find(|one| one.plugin == row.id);
+        let mut plugin = InstalledPlugin::from(row.clone());
+        if let Some(found) = found {
+            plugin.waiting = Some(WaitingVersion {
+                version: found.version.clone(),
+                digest: found.digest.clone(),
+                asks_for: more_than_before(engine, &row, &parsed(&found.rights)).await?,
+                offered_at: Instant(found.offered_at),
+            });
+        }
+        all.push(plugin);
+    }
+    Ok(all)
 }
 
-/// Installs a package, or puts it in the place of another version. What is running goes on when it is refused.
+fn parsed(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or(Value::Null)
+}
+
+/// What `asked` is beyond what the operator grants an installed plugin. Without a host nothing can be compared.
+async fn more_than_granted(engine: &Engine, row: &PluginRow, asked: &Value) -> Result<Vec<String>> {
+    let Some(host) = engine.plugin_host() else {
+        return Ok(Vec::new());
+    };
+    let granted = match &row.rights {
+        Some(rights) => parsed(rights),
+        None => host
+            .asked(&engine.store().plugin_package(&row.id).await?)
+            .map_err(Error::Invalid)?,
+    };
+    host.beyond(asked, &granted).map_err(Error::Invalid)
+}
+
+/// What `asked` is beyond what the installed version asked for and was granted. A right that the operator has withheld from it is
+/// no news.
+async fn more_than_before(engine: &Engine, row: &PluginRow, asked: &Value) -> Result<Vec<String>> {
+    let Some(host) = engine.plugin_host() else {
+        return Ok(Vec::new());
+    };
+    let mut more = more_than_granted(engine, row, asked).await?;
+    let package = engine.store().plugin_package(&row.id).await?;
+    let before = host.asked(&package).map_err(Error::Invalid)?;
+    let news = host.beyond(asked, &before).map_err(Error::Invalid)?;
+    more.retain(|sentence| news.contains(sentence));
+    Ok(more)
+}
+
+/// Installs a package, or puts it in the place of another version. What is running goes on when it is refused, and when it
+/// asks for more than the version before was granted: then it waits.
 pub(crate) async fn install(
     engine: &Engine,
     caller: &Caller,
     package: Vec<u8>,
 ) -> Result<InstalledPlugin> {
     let host = host(engine)?;
+    let store = engine.store();
     let found = host.inspect(&package).await.map_err(Error::Invalid)?;
+    let before = store
+        .plugins()
+        .await?
+        .into_iter()
+        .find(|row| row.id == found.id);
+    if let Some(before) = &before
+        && !more_than_before(engine, before, &found.rights)
+            .await?
+            .is_empty()
+    {
+        let row = WaitingRow {
+            plugin: found.id,
+            version: found.version,
+            title: found.title,
+            digest: found.digest,
+            signed: found.signed,
+            rights: found.rights.to_string(),
+            offered_at: store.clock().now(),
+        };
+        store.let_plugin_wait(caller.actor(), &row, package).await?;
+        return one(engine, &row.plugin).await;
+    }
+    let rights = match before {
+        // What was granted stays granted, also where it was narrowed.
+        Some(before) => before.rights,
+        None => Some(found.rights.to_string()),
+    };
+    put_in_force(engine, caller, found, rights, package).await
+}
+
+async fn put_in_force(
+    engine: &Engine,
+    caller: &Caller,
+    found: Inspected,
+    rights: Option<String>,
+    package: Vec<u8>,
+) -> Result<InstalledPlugin> {
     let row = PluginRow {
         id: found.id,
         version: found.version,
@@ -141,13 +263,54 @@ pub(crate) async fn install(
         signed: found.signed,
         suspended: false,
         installed_at: engine.store().clock().now(),
+        rights,
     };
     engine
         .store()
         .install_plugin(caller.actor(), &row, package)
         .await?;
-    host.refresh().await;
+    refresh(engine).await;
     one(engine, &row.id).await
+}
+
+/// Puts the version that waits in force, with all that it asks for.
+pub(crate) async fn approve(engine: &Engine, caller: &Caller, id: &str) -> Result<InstalledPlugin> {
+    let host = host(engine)?;
+    let package = engine.store().waiting_package(id).await?;
+    let found = host.inspect(&package).await.map_err(Error::Invalid)?;
+    let rights = Some(found.rights.to_string());
+    put_in_force(engine, caller, found, rights, package).await
+}
+
+/// Sends away the version that waits.
+pub(crate) async fn decline(engine: &Engine, caller: &Caller, id: &str) -> Result<()> {
+    engine.store().decline_plugin(caller.actor(), id).await
+}
+
+/// Sets what the operator grants an installed plugin.
+///
+/// # Errors
+/// [`Error::Invalid`] when these are no rights.
+pub(crate) async fn grant(
+    engine: &Engine,
+    caller: &Caller,
+    id: &str,
+    rights: &Value,
+) -> Result<InstalledPlugin> {
+    let rows = engine.store().plugins().await?;
+    let row = rows
+        .iter()
+        .find(|row| row.id == id)
+        .ok_or(Error::NotFound("the plugin"))?;
+    host(engine)?
+        .beyond(rights, &Value::Object(serde_json::Map::new()))
+        .map_err(Error::Invalid)?;
+    engine
+        .store()
+        .grant_plugin(caller.actor(), row, &rights.to_string())
+        .await?;
+    refresh(engine).await;
+    one(engine, id).await
 }
 
 async fn one(engine: &Engine, id: &str) -> Result<InstalledPlugin> {
@@ -203,6 +366,9 @@ pub(crate) async fn of_tenant(engine: &Engine, tenant: TenantId) -> Result<Vec<T
             TenantPlugin {
                 enabled: switch.is_some(),
                 settings: switch.and_then(|switch| serde_json::from_str(&switch.settings).ok()),
+                own_rights: switch
+                    .and_then(|switch| switch.rights.as_deref())
+                    .map(parsed),
                 health,
                 plugin,
             }
@@ -221,16 +387,30 @@ async fn one_of_tenant(engine: &Engine, tenant: TenantId, id: &str) -> Result<Te
 /// Switches a plugin on for a tenant, or changes its settings.
 ///
 /// # Errors
-/// [`Error::Invalid`] with every remark about the settings.
+/// [`Error::Invalid`] with every remark about the settings, and when `rights` are more than the operator grants.
 pub(crate) async fn enable(
     engine: &Engine,
     caller: &Caller,
     tenant: TenantId,
     id: &str,
     settings: &Value,
+    rights: Option<&Value>,
 ) -> Result<TenantPlugin> {
-    one(engine, id).await?;
+    let installed = engine.store().plugins().await?;
+    let row = installed
+        .iter()
+        .find(|row| row.id == id)
+        .ok_or(Error::NotFound("the plugin"))?;
     let host = host(engine)?;
+    if let Some(rights) = rights {
+        let beyond = more_than_granted(engine, row, rights).await?;
+        if !beyond.is_empty() {
+            return Err(Error::Invalid(format!(
+                "the operator does not grant this plugin: {}",
+                beyond.join(", ")
+            )));
+        }
+    }
     let remarks = host
         .check_settings(id, settings)
         .await
@@ -240,7 +420,13 @@ pub(crate) async fn enable(
     }
     let store = engine.store();
     store
-        .switch_plugin_on(caller.actor(), tenant, id, &settings.to_string())
+        .switch_plugin_on(
+            caller.actor(),
+            tenant,
+            id,
+            &settings.to_string(),
+            rights.map(Value::to_string).as_deref(),
+        )
         .await?;
     host.refresh().await;
     one_of_tenant(engine, tenant, id).await

@@ -44,6 +44,10 @@ impl Engine {
         );
         let engine = self.clone();
         self.spawn(async move { engine.observe_all().await });
+        let engine = self.clone();
+        self.spawn(async move { engine.assess_all().await });
+        let engine = self.clone();
+        self.spawn(async move { engine.run_jobs().await });
     }
 
     fn every<F, T>(&self, name: &'static str, interval: Duration, work: F)

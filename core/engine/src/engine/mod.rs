@@ -20,18 +20,25 @@ use crate::event::Event;
 use crate::hooks::HookTable;
 use crate::identity::journal::Journal;
 use crate::identity::{Issuer, IssuerOptions};
+use crate::ids::{DeviceId, EnrollmentId, TenantId};
 use crate::push::{ApnsTransport, PushOptions, Pusher, PusherHandle};
 use crate::store::Store;
 use crate::writer::{RecentRefusals, Shared, Writer};
 
+mod assess;
 mod background;
 mod commands;
 mod device;
+mod effects;
 mod enrollments;
+mod jobs;
+mod look;
 mod observe;
 
+pub(crate) use assess::Answer;
 pub use commands::{Cancelled, CommandBody, Enqueue, Enqueued, TargetResult};
 pub use device::{DeviceReply, Identity};
+pub use effects::Difference;
 
 /// What a `UserAuthenticate` is answered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -275,6 +282,18 @@ impl Engine {
         Condition {
             writes_failing_since: self.0.shared.health.failing_since(),
         }
+    }
+
+    /// The enabled device channel of a device, if it has one.
+    pub(crate) async fn device_channel(
+        &self,
+        tenant: TenantId,
+        device: DeviceId,
+    ) -> Result<Option<EnrollmentId>> {
+        let mut tx = self.store().begin_read().await?;
+        let found = crate::store::queue::enabled_channel(&mut tx, tenant, device, "").await?;
+        tx.rollback().await?;
+        Ok(found)
     }
 
     fn shared(&self) -> &Arc<Shared> {

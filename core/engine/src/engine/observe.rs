@@ -1,34 +1,26 @@
 //! Observers: events out of the outbox, effects back in.
 //!
-//! Owns: the delivery of events to observing hooks (at least once, in order per device) and the commit of their
-//! effects in one transaction with the progress, so that a killed call leaves nothing behind and a repeated one does
-//! nothing twice.
+//! Owns: the delivery of events to observing hooks, at least once and in order per device, and their progress, which is committed
+//! together with the effects. What an effect does is for `effects`.
 
 use std::sync::Arc;
 
-use serde_json::json;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::commands::Prepared;
-use super::{CommandBody, Engine, Enqueue};
-use crate::actor::{Actor, ActorKind, Cause};
+use super::Engine;
+use super::effects::{Difference, Origin};
 use crate::clock::{HOUR, Micros, SECOND};
 use crate::error::{Error, Result};
-use crate::event::{Event, EventKind, NewEvent};
-use crate::hooks::{
-    Channel, Effect, EventObserver, HookError, KeyedEffect, OBSERVER_BUDGET, Watching,
-};
-use crate::ids::{DeviceId, EnrollmentId, TenantId};
+use crate::event::Event;
+use crate::hooks::{EventObserver, HookError, KeyedEffect, OBSERVER_BUDGET, Occasion, Watching};
+use crate::ids::{DeviceId, TenantId};
 use crate::store::outbox::{self, Waiting};
-use crate::store::{events, facts, push, queue};
 
 /// Events handed to an observer at once.
 const BATCH: i64 = 64;
 /// After so many failures an event is put aside.
 const MAX_ATTEMPTS: i64 = 12;
-/// A chain of effects that cause effects is cut here.
-const MAX_DEPTH: u32 = 3;
 
 impl Engine {
     /// Serves everyone who watches, as the table of hooks changes, until the engine stops.
@@ -116,7 +108,14 @@ impl Engine {
         } else {
             tokio::time::timeout(
                 OBSERVER_BUDGET,
-                observer.on_events(self.now(), attempt, &wanted),
+                observer.on_events(
+                    Occasion {
+                        now: self.now(),
+                        attempt,
+                        dry_run: false,
+                    },
+                    &wanted,
+                ),
             )
             .await
             .unwrap_or(Err(HookError::Budget))
@@ -142,177 +141,59 @@ impl Engine {
         waiting: &[Waiting],
         effects: Vec<KeyedEffect>,
     ) -> Result<()> {
-        let depth = waiting.iter().map(|w| w.depth).max().unwrap_or(0) + 1;
-        let actor = Actor {
-            kind: ActorKind::Plugin,
-            id: observer.principal().map(|id| id.0),
+        let origin = Origin {
+            tenant,
+            name: observer.name(),
+            principal: observer.principal(),
+            depth: waiting.iter().map(|w| w.depth).max().unwrap_or(0) + 1,
         };
-        let cause = Cause {
-            id: Some(self.store().random().uuid(self.now())),
-            depth,
-        };
-        let cut = depth > MAX_DEPTH && !effects.is_empty();
-        if cut {
-            tracing::warn!(
-                hook.name = observer.name(),
-                depth,
-                "a chain of effects was cut"
-            );
-        }
-        // Commands are read and judged before the transaction opens.
-        let mut prepared: Vec<(String, Ready)> = Vec::new();
-        for KeyedEffect { key, effect } in effects.into_iter().filter(|_| !cut) {
-            let ready = match effect {
-                Effect::Enqueue {
-                    channel,
-                    not_after,
-                    reason,
-                    command,
-                } => {
-                    let Some(enrollment) = self.enabled(tenant, &channel).await? else {
-                        tracing::info!(
-                            hook.name = observer.name(),
-                            ?channel,
-                            "an effect names a channel that is not enrolled; it is left out"
-                        );
-                        continue;
-                    };
-                    let mut request =
-                        Enqueue::new(CommandBody::Dictionary(command), vec![enrollment]);
-                    request.not_after = not_after;
-                    request.reason = Some(reason).filter(|reason| !reason.is_empty());
-                    Ready::Command(Box::new(self.prepare(tenant, actor, cause, request).await?))
-                }
-                Effect::Wake { channel } => match self.enabled(tenant, &channel).await? {
-                    Some(enrollment) => Ready::Wake(enrollment),
-                    None => continue,
-                },
-                other => Ready::Other(other),
-            };
-            prepared.push((format!("effect:{}:{key}", observer.name()), ready));
-        }
+        let prepared = self.prepare_effects(&origin, effects).await?;
         let mut tx = self.store().begin().await?;
-        let mut locked: Vec<DeviceId> = vec![device];
-        locked.extend(prepared.iter().filter_map(|(_, ready)| ready.device()));
-        for id in prepared.iter().filter_map(|(_, ready)| ready.enrollment()) {
-            if let Some(target) = queue::targets(&mut tx, tenant, &[id]).await?.remove(&id) {
-                locked.push(target.device);
-            }
-        }
-        // All locks at once and in order, so that no two transactions wait for each other.
-        events::lock_heads(&mut tx, locked).await?;
+        self.lock_for(&mut tx, tenant, &prepared, Some(device))
+            .await?;
         if !outbox::consume(&mut tx, observer.name(), waiting).await? {
             // Another node has handled them.
             return tx.rollback().await;
         }
-        let mut written = Vec::new();
-        for (key, ready) in prepared {
-            if queue::idempotent(&mut tx, tenant, &key).await?.is_some() {
-                continue;
-            }
-            queue::remember(&mut tx, self.now(), tenant, &key, &[], "{}").await?;
-            match ready {
-                Ready::Command(prepared) => written.extend(self.write(&mut tx, &prepared).await?.1),
-                Ready::Wake(enrollment) => {
-                    push::mark_due(&mut tx, self.now(), &[enrollment]).await?;
-                }
-                Ready::Other(effect) => {
-                    let told = self.apply(&mut tx, observer.name(), tenant, effect).await?;
-                    let told = told
-                        .into_iter()
-                        .map(|event| NewEvent {
-                            actor,
-                            cause,
-                            ..event
-                        })
-                        .collect();
-                    written.extend(
-                        events::append(&mut tx, self.now(), told, &self.shared().hooks).await?,
-                    );
-                }
-            }
-        }
+        let done = self.apply_effects(&mut tx, &origin, prepared).await?;
         tx.commit().await?;
-        self.announce(written);
+        self.announce(done.events);
         (self.shared().wake_push)();
         Ok(())
     }
 
-    /// The enrollment that an effect means, if it is one of this tenant.
-    async fn enabled(&self, tenant: TenantId, channel: &Channel) -> Result<Option<EnrollmentId>> {
-        let (device, user_key) = match channel {
-            Channel::Enrollment(enrollment) => return Ok(Some(*enrollment)),
-            Channel::Of { device, user_key } => (*device, user_key),
-        };
-        let mut tx = self.store().begin_read().await?;
-        let found = queue::enabled_channel(&mut tx, tenant, device, user_key).await?;
-        tx.rollback().await?;
-        Ok(found)
-    }
-
-    async fn apply(
+    /// What an observer would do about the last events of a device, without doing it.
+    pub(crate) async fn rehearse_events(
         &self,
-        tx: &mut crate::store::sql::Tx,
-        observer: &str,
+        observer: &Arc<dyn EventObserver>,
         tenant: TenantId,
-        effect: Effect,
-    ) -> Result<Vec<NewEvent>> {
-        let event = |device, kind, body| NewEvent {
-            tenant,
-            device,
-            enrollment: None,
-            kind,
-            command: None,
-            actor: Actor::SYSTEM,
-            cause: Cause::default(),
-            body,
+        device: DeviceId,
+        batch: &[Event],
+    ) -> Result<Vec<Difference>> {
+        let wanted: Vec<Event> = batch
+            .iter()
+            .filter(|event| observer.wants(event.kind))
+            .cloned()
+            .collect();
+        if wanted.is_empty() {
+            return Ok(Vec::new());
+        }
+        let occasion = Occasion {
+            now: self.now(),
+            attempt: 1,
+            dry_run: true,
         };
-        Ok(match effect {
-            Effect::SetFact {
-                device,
-                user_key,
-                name,
-                value,
-            } => {
-                let source = format!("plugin:{observer}");
-                if value.is_null() {
-                    if !facts::take_away(tx, tenant, device, &user_key, &name).await? {
-                        return Ok(Vec::new());
-                    }
-                    let body = json!({ "name": name, "source": source, "removed": true });
-                    return Ok(vec![event(device, EventKind::FactSet, body)]);
-                }
-                facts::set(
-                    tx,
-                    self.now(),
-                    tenant,
-                    device,
-                    &user_key,
-                    &name,
-                    &value,
-                    &source,
-                )
-                .await?;
-                vec![event(
-                    device,
-                    EventKind::FactSet,
-                    json!({ "name": name, "source": source }),
-                )]
-            }
-            Effect::Emit {
-                device,
-                topic,
-                body,
-            } => {
-                vec![event(
-                    device,
-                    EventKind::Emitted,
-                    json!({ "topic": topic, "by": observer, "body": body }),
-                )]
-            }
-            // The caller has prepared these.
-            Effect::Wake { .. } | Effect::Enqueue { .. } => Vec::new(),
-        })
+        let effects = tokio::time::timeout(OBSERVER_BUDGET, observer.on_events(occasion, &wanted))
+            .await
+            .unwrap_or(Err(HookError::Budget))
+            .map_err(|error| Error::Conflict(format!("the plugin gives no answer: {error}")))?;
+        let origin = Origin {
+            tenant,
+            name: observer.name(),
+            principal: observer.principal(),
+            depth: 1,
+        };
+        self.rehearse(&origin, Some(device), effects).await
     }
 
     async fn postpone(
@@ -345,31 +226,6 @@ impl Engine {
 fn same(left: &Watching, right: &Watching) -> bool {
     left.tenant == right.tenant
         && std::ptr::addr_eq(Arc::as_ptr(&left.observer), Arc::as_ptr(&right.observer))
-}
-
-enum Ready {
-    Command(Box<Prepared>),
-    Wake(EnrollmentId),
-    Other(Effect),
-}
-
-impl Ready {
-    fn device(&self) -> Option<DeviceId> {
-        match self {
-            Self::Other(Effect::SetFact { device, .. } | Effect::Emit { device, .. }) => {
-                Some(*device)
-            }
-            _ => None,
-        }
-    }
-
-    fn enrollment(&self) -> Option<EnrollmentId> {
-        match self {
-            Self::Command(prepared) => prepared.first_target(),
-            Self::Wake(enrollment) => Some(*enrollment),
-            Self::Other(_) => None,
-        }
-    }
 }
 
 /// One second, then twice as long each time, an hour at most.

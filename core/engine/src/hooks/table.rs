@@ -103,6 +103,20 @@ impl HookTable {
         self.0.sets.load().observers.clone()
     }
 
+    /// The tenants that have hooks of their own, and those hooks.
+    pub(crate) fn tenants(&self) -> Vec<(TenantId, Arc<Hooks>)> {
+        let sets = self.0.sets.load();
+        sets.tenants
+            .iter()
+            .map(|(tenant, hooks)| (*tenant, hooks.clone()))
+            .collect()
+    }
+
+    /// The hooks that hold in every tenant.
+    pub(crate) fn everywhere(&self) -> Arc<Hooks> {
+        self.0.sets.load().everywhere.clone()
+    }
+
     /// Tells of every replacement.
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.0.changes.subscribe()

@@ -11,6 +11,24 @@ use crate::ids::{DeviceId, TenantId};
 /// Bytes of a fact's value, at most.
 const MAX_VALUE: usize = 16 << 10;
 
+/// The value of a fact.
+pub(crate) async fn value(
+    tx: &mut Tx,
+    tenant: TenantId,
+    device: DeviceId,
+    user_key: &str,
+    name: &str,
+) -> Result<Option<serde_json::Value>> {
+    let row = tx
+        .query_one(
+            "SELECT value FROM fact WHERE tenant_id = ? AND device_id = ? AND user_key = ? AND name = ?",
+            args![tenant, device, user_key, name],
+        )
+        .await?;
+    let text = row.map(|row| row.text(0)).transpose()?;
+    Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
+}
+
 /// Takes a fact away; says whether there was one. The caller holds the lock of the device's head row.
 pub(crate) async fn take_away(
     tx: &mut Tx,

@@ -28,12 +28,14 @@ pub(crate) mod admin_commands;
 pub(crate) mod admin_devices;
 pub(crate) mod admin_events;
 pub(crate) mod admin_groups;
+pub(crate) mod assess;
 pub(crate) mod certificates;
 pub(crate) mod checkin;
 pub(crate) mod entity;
 pub(crate) mod events;
 pub(crate) mod facts;
 pub(crate) mod fault;
+pub(crate) mod grants;
 pub(crate) mod hot;
 pub(crate) mod identity;
 mod kept;
@@ -47,6 +49,7 @@ pub(crate) mod snapshot;
 pub(crate) mod sql;
 #[cfg(test)]
 mod tests;
+pub(crate) mod values;
 
 use kept::Keeper;
 use lite::Lite;

@@ -3,7 +3,7 @@
 //! Owns: reading and consuming the outbox. Rows are followed one by one, never "everything after the last": the order
 //! of commits is not the order of numbers.
 
-use super::sql::{Column, Tx, args};
+use super::sql::{Column, Row, Tx, args};
 use crate::clock::Micros;
 use crate::error::Result;
 use crate::event::{Event, EventKind};
@@ -59,24 +59,29 @@ pub(crate) async fn next(
     rows.iter()
         .map(|row| {
             Ok(Waiting {
-                event: Event {
-                    device_id: DeviceId(row.uuid(0)?),
-                    seq: row.int(1)?,
-                    at: row.int(2)?,
-                    tenant_id: TenantId(row.uuid(3)?),
-                    enrollment_id: row.opt_uuid(4)?.map(EnrollmentId),
-                    user_key: row.opt_text(12)?.unwrap_or_default(),
-                    kind: EventKind::from_word(&row.text(5)?).unwrap_or(EventKind::Emitted),
-                    command_id: row.opt_uuid(6)?.map(CommandId),
-                    actor_kind: Store::actor_kind(&row.text(7)?),
-                    actor_id: row.opt_uuid(8)?,
-                    body: serde_json::from_str(&row.text(9)?).unwrap_or(serde_json::Value::Null),
-                },
+                event: event(row, 12)?,
                 attempts: row.int(10)?,
                 depth: u32::try_from(row.int(11)?).unwrap_or(u32::MAX),
             })
         })
         .collect()
+}
+
+/// An event of a row; the user of its channel stands in this column.
+fn event(row: &Row, user_key: usize) -> Result<Event> {
+    Ok(Event {
+        device_id: DeviceId(row.uuid(0)?),
+        seq: row.int(1)?,
+        at: row.int(2)?,
+        tenant_id: TenantId(row.uuid(3)?),
+        enrollment_id: row.opt_uuid(4)?.map(EnrollmentId),
+        user_key: row.opt_text(user_key)?.unwrap_or_default(),
+        kind: EventKind::from_word(&row.text(5)?).unwrap_or(EventKind::Emitted),
+        command_id: row.opt_uuid(6)?.map(CommandId),
+        actor_kind: Store::actor_kind(&row.text(7)?),
+        actor_id: row.opt_uuid(8)?,
+        body: serde_json::from_str(&row.text(9)?).unwrap_or(serde_json::Value::Null),
+    })
 }
 
 fn keys(waiting: &[Waiting]) -> Vec<(&'static str, Column)> {
@@ -90,6 +95,30 @@ fn keys(waiting: &[Waiting]) -> Vec<(&'static str, Column)> {
             Column::Int(waiting.iter().map(|w| w.event.seq).collect()),
         ),
     ]
+}
+
+impl Store {
+    /// The newest events of a device, in their order.
+    pub(crate) async fn newest_events(
+        &self,
+        tenant: TenantId,
+        device: DeviceId,
+        limit: u64,
+    ) -> Result<Vec<Event>> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let mut tx = self.begin_read().await?;
+        let rows = tx
+            .query(
+                "SELECT e.device_id, e.seq, e.at, e.tenant_id, e.enrollment_id, e.kind, e.command_id, e.actor_kind,
+                        e.actor_id, e.body, n.user_key
+                 FROM event e LEFT JOIN enrollment n ON n.id = e.enrollment_id
+                 WHERE e.device_id = ? AND e.tenant_id = ? ORDER BY e.seq DESC LIMIT ?",
+                args![device, tenant, limit],
+            )
+            .await?;
+        tx.rollback().await?;
+        rows.iter().rev().map(|row| event(row, 10)).collect()
+    }
 }
 
 /// Takes the rows away; says whether they were all still there.

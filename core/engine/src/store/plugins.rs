@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::admin_audit;
 use super::sql::args;
-use super::{Store, sql};
+use super::{Store, assess, sql, values};
 use crate::actor::Actor;
 use crate::admin::audit::AuditEntry;
 use crate::clock::Micros;
@@ -30,6 +30,8 @@ pub struct PluginRow {
     pub suspended: bool,
     /// When it was installed.
     pub installed_at: Micros,
+    /// What the operator has granted, as JSON; none: what its manifest asked for when it was installed.
+    pub rights: Option<String>,
 }
 
 /// A plugin that a tenant has switched on.
@@ -45,9 +47,11 @@ pub struct SwitchRow {
     pub settings: String,
     /// When it was switched on or its settings were changed.
     pub switched_at: Micros,
+    /// What the tenant grants, as JSON; none: what the operator does.
+    pub rights: Option<String>,
 }
 
-const COLUMNS: &str = "id, version, title, digest, signed, suspended, installed_at";
+const COLUMNS: &str = "id, version, title, digest, signed, suspended, installed_at, rights";
 
 fn plugin(row: &sql::Row) -> Result<PluginRow> {
     Ok(PluginRow {
@@ -58,6 +62,7 @@ fn plugin(row: &sql::Row) -> Result<PluginRow> {
         signed: row.int(4)? != 0,
         suspended: row.int(5)? != 0,
         installed_at: row.int(6)?,
+        rights: row.opt_text(7)?,
     })
 }
 
@@ -106,11 +111,11 @@ impl Store {
             None => json!(null),
         };
         tx.execute(
-            "INSERT INTO plugin (id, version, title, digest, package, signed, suspended, installed_at)
-             VALUES (?, ?, ?, ?, ?, ?, 0, ?)
+            "INSERT INTO plugin (id, version, title, digest, package, signed, suspended, installed_at, rights)
+             VALUES (?, ?, ?, ?, ?, ?, 0, ?, ?)
              ON CONFLICT (id) DO UPDATE SET version = excluded.version, title = excluded.title,
                 digest = excluded.digest, package = excluded.package, signed = excluded.signed,
-                installed_at = excluded.installed_at",
+                installed_at = excluded.installed_at, rights = excluded.rights",
             args![
                 row.id.as_str(),
                 row.version.as_str(),
@@ -118,11 +123,15 @@ impl Store {
                 row.digest.as_str(),
                 package,
                 i64::from(row.signed),
-                row.installed_at
+                row.installed_at,
+                row.rights.clone()
             ],
         )
         .await?;
-        let details = json!({ "version": row.version, "digest": row.digest, "signed": row.signed, "replaces": old });
+        // Whatever waited in its place has been overtaken.
+        let gone = "DELETE FROM plugin_waiting WHERE plugin_id = ?";
+        tx.execute(gone, args![row.id.as_str()]).await?;
+        let details = json!({ "version": row.version, "digest": row.digest, "signed": row.signed, "rights": row.rights, "replaces": old });
         let entry = operator(actor, "plugin.install", &row.id, details);
         admin_audit::append(&mut tx, row.installed_at, entry).await?;
         tx.commit().await
@@ -177,11 +186,15 @@ impl Store {
         if gone == 0 {
             return Err(Error::NotFound("the plugin"));
         }
+        tx.execute("DELETE FROM plugin_waiting WHERE plugin_id = ?", args![id])
+            .await?;
         let tenants = tx
             .execute("DELETE FROM plugin_switch WHERE plugin_id = ?", args![id])
             .await?;
         tx.execute("DELETE FROM outbox WHERE consumer = ?", args![id])
             .await?;
+        assess::forget(&mut tx, id, None).await?;
+        values::clear(&mut tx, id, None, true).await?;
         let entry = operator(actor, "plugin.remove", id, json!({ "tenants": tenants }));
         admin_audit::append(&mut tx, now, entry).await?;
         tx.commit().await
@@ -195,7 +208,7 @@ impl Store {
         let mut tx = self.begin_read().await?;
         let rows = tx
             .query(
-                "SELECT tenant_id, plugin_id, principal_id, settings, switched_at FROM plugin_switch
+                "SELECT tenant_id, plugin_id, principal_id, settings, switched_at, rights FROM plugin_switch
                  ORDER BY tenant_id, plugin_id",
                 args![],
             )
@@ -209,6 +222,7 @@ impl Store {
                     principal: PrincipalId(row.uuid(2)?),
                     settings: row.text(3)?,
                     switched_at: row.int(4)?,
+                    rights: row.opt_text(5)?,
                 })
             })
             .collect()
@@ -221,6 +235,7 @@ impl Store {
         tenant: TenantId,
         id: &str,
         settings: &str,
+        rights: Option<&str>,
     ) -> Result<()> {
         let now = self.clock().now();
         let mut tx = self.begin().await?;
@@ -249,17 +264,17 @@ impl Store {
             }
         };
         tx.execute(
-            "INSERT INTO plugin_switch (tenant_id, plugin_id, principal_id, settings, switched_at)
-             VALUES (?, ?, ?, ?, ?)
+            "INSERT INTO plugin_switch (tenant_id, plugin_id, principal_id, settings, switched_at, rights)
+             VALUES (?, ?, ?, ?, ?, ?)
              ON CONFLICT (tenant_id, plugin_id) DO UPDATE SET settings = excluded.settings,
-                switched_at = excluded.switched_at",
-            args![tenant, id, principal, settings, now],
+                switched_at = excluded.switched_at, rights = excluded.rights",
+            args![tenant, id, principal, settings, now, rights.map(str::to_owned)],
         )
         .await?;
         // Settings are not for the audit: a plugin may keep there what is nobody else's business.
         let entry = AuditEntry {
             tenant: Some(tenant),
-            ..operator(actor, "plugin.enable", id, json!({}))
+            ..operator(actor, "plugin.enable", id, json!({ "rights": rights }))
         };
         admin_audit::append(&mut tx, now, entry).await?;
         tx.commit().await
@@ -288,6 +303,8 @@ impl Store {
             args![tenant, id],
         )
         .await?;
+        assess::forget(&mut tx, id, Some(tenant)).await?;
+        values::clear(&mut tx, id, Some(tenant), false).await?;
         let entry = AuditEntry {
             tenant: Some(tenant),
             ..operator(actor, "plugin.disable", id, json!({}))
@@ -297,7 +314,7 @@ impl Store {
     }
 }
 
-fn operator(
+pub(super) fn operator(
     actor: Actor,
     action: &'static str,
     plugin: &str,

@@ -3,6 +3,7 @@
 //! Owns: one read of a device, its channel and its facts, taken at one revision.
 
 use super::sql::{Tx, args};
+use crate::enrollment::EnrollmentState;
 use crate::error::{Error, Result};
 use crate::hooks::{DeviceSnapshot, KnownFact};
 use crate::ids::{DeviceId, EnrollmentId, TenantId};
@@ -68,4 +69,33 @@ pub(crate) async fn read(
         snapshot.groups.push(row.text(0)?);
     }
     Ok(snapshot)
+}
+
+/// Enrolled devices with their device channels, in the order of their ids.
+pub(crate) async fn enrolled(
+    tx: &mut Tx,
+    tenant: TenantId,
+    group: Option<&str>,
+    after: Option<DeviceId>,
+    limit: u32,
+) -> Result<Vec<(DeviceId, EnrollmentId)>> {
+    let of_group = match group {
+        Some(_) => {
+            "AND EXISTS (SELECT 1 FROM group_member m JOIN device_group g ON g.id = m.group_id
+                         WHERE m.device_id = d.id AND g.tenant_id = d.tenant_id AND g.name = ?)"
+        }
+        None => "AND ? = ''",
+    };
+    let sql = format!(
+        "SELECT d.id, e.id FROM device d
+         JOIN enrollment e ON e.device_id = d.id AND e.user_key = '' AND e.state = ?
+         WHERE d.tenant_id = ? AND d.id > ? {of_group} ORDER BY d.id LIMIT ?"
+    );
+    let after = after.unwrap_or(DeviceId(uuid::Uuid::nil()));
+    let enabled = EnrollmentState::Enabled.code();
+    let values = args![enabled, tenant, after, group.unwrap_or_default(), limit];
+    let rows = tx.query(&sql, values).await?;
+    rows.iter()
+        .map(|row| Ok((DeviceId(row.uuid(0)?), EnrollmentId(row.uuid(1)?))))
+        .collect()
 }

@@ -9,7 +9,7 @@ use pomona_engine::clock::Micros;
 use pomona_engine::hooks::{
     Change, CommandAmendHook, CommandDraft, CommandValidateHook, CommandVerdict, DeviceSnapshot,
     EnrollmentDecision, EnrollmentHook, EnrollmentRequest, EventObserver, HookError, KeyedEffect,
-    Stage as Moment,
+    Occasion, Stage as Moment,
 };
 use pomona_engine::{Event, PrincipalId};
 
@@ -209,8 +209,7 @@ impl EventObserver for Watcher {
 
     async fn on_events(
         &self,
-        _now: Micros,
-        _attempt: u32,
+        _occasion: Occasion,
         batch: &[Event],
     ) -> Result<Vec<KeyedEffect>, HookError> {
         self.seen.lock().extend_from_slice(batch);

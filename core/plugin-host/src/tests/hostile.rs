@@ -345,5 +345,5 @@ async fn what_cannot_be_run_is_refused_before_it_is_installed() {
 }
 
 fn compiled(component: &[u8]) -> Vec<u8> {
-    crate::compile::compile_here(component).unwrap()
+    crate::compile::compile_here(component, crate::compile::Kind::Interactive).unwrap()
 }

@@ -2,7 +2,9 @@
 //!
 //! Owns: how a guest is made of a few lines, and a call through the engine's own hook.
 
+mod deterministic;
 mod hostile;
+mod imports;
 mod limits;
 
 use std::sync::Arc;
@@ -15,11 +17,12 @@ use pomona_engine::{ActorKind, PrincipalId, TenantId};
 use uuid::Uuid;
 use wit_component::{ComponentEncoder, StringEncoding};
 
-use crate::compile::{Artefact, compile_here};
+use crate::compile::{Artefact, Artefacts, Kind, compile_here};
 use crate::contract::world_of;
 use crate::manifest::Manifest;
-use crate::plugin::{Enabled, Plugin, PluginError};
+use crate::plugin::{Enabled, Plugin, PluginError, Switch, kinds};
 use crate::runtime::Runtime;
+use crate::services::Services;
 
 const NOW: Micros = 1_795_000_000_000_000;
 
@@ -54,8 +57,13 @@ fn module(fields: &str, body: &str) -> String {
 
 /// The component of a module in the text format.
 fn component(text: &str) -> Result<Vec<u8>, String> {
+    component_of(&manifest(), text)
+}
+
+/// The component of a module, of the world of this manifest.
+fn component_of(manifest: &Manifest, text: &str) -> Result<Vec<u8>, String> {
     let mut module = wat::parse_str(text).map_err(|error| error.to_string())?;
-    let (resolve, world) = world_of(&manifest(), false)?;
+    let (resolve, world) = world_of(manifest, false)?;
     wit_component::embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)
         .map_err(|error| format!("{error:#}"))?;
     ComponentEncoder::default()
@@ -65,20 +73,42 @@ fn component(text: &str) -> Result<Vec<u8>, String> {
 }
 
 async fn load(runtime: &Runtime, component: &[u8]) -> Result<Plugin, PluginError> {
-    let artefact = Artefact::made_here(compile_here(component)?);
-    Plugin::load(runtime, manifest(), "digest".into(), &artefact).await
+    load_as(runtime, manifest(), component).await
+}
+
+/// Loads a component for a manifest whose wishes are all granted.
+async fn load_as(
+    runtime: &Runtime,
+    manifest: Manifest,
+    component: &[u8],
+) -> Result<Plugin, PluginError> {
+    let made = |kind| compile_here(component, kind).map(Artefact::made_here);
+    let artefacts = Artefacts {
+        interactive: made(Kind::Interactive)?,
+        deterministic: kinds(&manifest)
+            .contains(&Kind::Deterministic)
+            .then(|| made(Kind::Deterministic))
+            .transpose()?,
+    };
+    let granted = manifest.capabilities.clone();
+    Plugin::load(runtime, manifest, "digest".into(), &granted, &artefacts).await
 }
 
 /// The plugin of a module, switched on.
 async fn enabled(runtime: &Runtime, text: &str) -> Enabled {
     let plugin = load(runtime, &component(text).unwrap()).await.unwrap();
-    Enabled::new(
-        manifest(),
-        Ok(Arc::new(plugin)),
-        TenantId(Uuid::nil()),
-        PrincipalId(Uuid::nil()),
-        "{}",
-    )
+    switched_on(manifest(), plugin, None)
+}
+
+/// A plugin switched on with everything that it asks for.
+fn switched_on(manifest: Manifest, plugin: Plugin, services: Option<Arc<dyn Services>>) -> Enabled {
+    let switch = Switch {
+        tenant: TenantId(Uuid::nil()),
+        principal: PrincipalId(Uuid::nil()),
+        settings: "{}".into(),
+        granted: manifest.capabilities.clone(),
+    };
+    Enabled::new(manifest, "digest", Ok(Arc::new(plugin)), switch, services)
 }
 
 /// Asks for a verdict on an ordinary command.

@@ -10,6 +10,7 @@ mod devices;
 mod enroll;
 mod output;
 mod place;
+mod posture;
 mod push;
 
 use std::path::Path;
@@ -52,6 +53,9 @@ pub(crate) enum ClientVerb {
     /// Commands for devices.
     #[command(subcommand)]
     Command(commands::CommandVerb),
+    /// What plugins find out about devices.
+    #[command(subcommand)]
+    Posture(posture::PostureVerb),
     /// Ring devices, so that they connect.
     Push(push::Push),
     /// Push certificates.
@@ -74,6 +78,7 @@ pub(crate) async fn run(verb: ClientVerb, place: &Place, dir: Option<&Path>) -> 
         ClientVerb::Device(verb) => devices::device(verb, &api, &out).await,
         ClientVerb::Group(verb) => devices::group(verb, &api, &out).await,
         ClientVerb::Command(verb) => commands::command(verb, &api, &out).await,
+        ClientVerb::Posture(verb) => posture::run(verb, &api, &out).await,
         ClientVerb::Push(verb) => push::push(verb, &api, &out).await,
         ClientVerb::Pushcert(verb) => push::pushcert(verb, &api, &out).await,
     }

@@ -12,11 +12,16 @@ use parking_lot::Mutex;
 use pomona_engine::admin::plugins::{Inspected, PluginHealth, PluginHost};
 use pomona_engine::hooks::Hooks;
 use pomona_engine::{Engine, PluginRow, SwitchRow, TenantId};
-use pomona_plugin_host::{Enabled, Manifest, Package, Plugin, PluginError, Runtime, hooks_of};
+use pomona_plugin_host::{
+    Capabilities, Enabled, Manifest, Package, Plugin, PluginError, Runtime, Services, Switch,
+    hooks_of,
+};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::compile::in_a_child;
+use super::outside::Outside;
+use super::services::Served;
 
 /// How often the database is looked at when nobody asks for it.
 const POLL: Duration = Duration::from_secs(10);
@@ -25,6 +30,9 @@ const POLL: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 struct Loaded {
     digest: String,
+    /// What the operator grants, as it stands in the row.
+    rights: Option<String>,
+    granted: Capabilities,
     manifest: Manifest,
     plugin: Result<Arc<Plugin>, PluginError>,
 }
@@ -32,6 +40,7 @@ struct Loaded {
 /// A switch as it was taken up.
 struct TakenUp {
     digest: String,
+    rights: Option<String>,
     row: SwitchRow,
     enabled: Arc<Enabled>,
 }
@@ -49,6 +58,7 @@ pub(crate) struct Manager {
     runtime: Runtime,
     engine: Engine,
     trust: Trust,
+    services: Arc<dyn Services>,
     loaded: Mutex<HashMap<String, Loaded>>,
     taken_up: Mutex<HashMap<(TenantId, String), TakenUp>>,
     suspended: Mutex<Vec<String>>,
@@ -60,12 +70,17 @@ impl Manager {
     pub(crate) async fn start(
         engine: &Engine,
         trust: Trust,
+        outside: Outside,
         stop: CancellationToken,
     ) -> anyhow::Result<()> {
         let manager = Arc::new(Self {
             runtime: Runtime::new()?,
             engine: engine.clone(),
             trust,
+            services: Arc::new(Served {
+                engine: engine.clone(),
+                outside,
+            }),
             loaded: Mutex::default(),
             taken_up: Mutex::default(),
             suspended: Mutex::default(),
@@ -97,12 +112,11 @@ impl Manager {
             .filter(|row| switches.iter().any(|switch| switch.plugin == row.id))
             .collect();
         for row in &wanted {
-            let known = self
-                .loaded
-                .lock()
-                .get(&row.id)
-                .map(|loaded| loaded.digest.clone());
-            if known.as_ref() == Some(&row.digest) {
+            let known =
+                self.loaded.lock().get(&row.id).is_some_and(|loaded| {
+                    loaded.digest == row.digest && loaded.rights == row.rights
+                });
+            if known {
                 continue;
             }
             let loaded = self.load(row).await?;
@@ -131,8 +145,13 @@ impl Manager {
             pomona_engine::Error::internal("reading an installed plugin", error)
         })?;
         let digest = package.digest();
+        let granted = match &row.rights {
+            None => package.manifest.capabilities.clone(),
+            // Rights that cannot be read are none.
+            Some(rights) => serde_json::from_str(rights).unwrap_or_default(),
+        };
         let plugin = if digest == row.digest {
-            self.start_once(&package).await
+            self.start_once(&package, &granted).await
         } else {
             Err(PluginError::Unfit(
                 "its package is not the one that was installed; install it again".into(),
@@ -140,15 +159,52 @@ impl Manager {
         };
         Ok(Loaded {
             digest: row.digest.clone(),
+            rights: row.rights.clone(),
+            granted,
             manifest: package.manifest,
             plugin: plugin.map(Arc::new),
         })
     }
 
-    async fn start_once(&self, package: &Package) -> Result<Plugin, PluginError> {
-        let artefact = in_a_child(&package.component).await?;
+    async fn start_once(
+        &self,
+        package: &Package,
+        granted: &Capabilities,
+    ) -> Result<Plugin, PluginError> {
+        let artefacts = in_a_child(package).await?;
         let manifest = package.manifest.clone();
-        Plugin::load(&self.runtime, manifest, package.digest(), &artefact).await
+        Plugin::load(
+            &self.runtime,
+            manifest,
+            package.digest(),
+            granted,
+            &artefacts,
+        )
+        .await
+    }
+
+    /// A plugin as a tenant has it: with what the operator grants, as far as the tenant does.
+    fn switched_on(&self, loaded: &Loaded, row: &SwitchRow) -> Enabled {
+        let granted = match &row.rights {
+            None => loaded.granted.clone(),
+            Some(own) => {
+                let own: Capabilities = serde_json::from_str(own).unwrap_or_default();
+                loaded.granted.and(&own)
+            }
+        };
+        let switch = Switch {
+            tenant: row.tenant,
+            principal: row.principal,
+            settings: row.settings.clone(),
+            granted,
+        };
+        Enabled::new(
+            loaded.manifest.clone(),
+            &loaded.digest,
+            loaded.plugin.clone(),
+            switch,
+            Some(self.services.clone()),
+        )
     }
 
     /// Puts the hooks of everything that is switched on in force. What has not changed stays as it is, with its figures.
@@ -163,19 +219,14 @@ impl Manager {
                 continue;
             };
             let key = (row.tenant, row.plugin.clone());
-            let kept = before
-                .remove(&key)
-                .filter(|old| old.row == row && old.digest == loaded.digest);
+            let kept = before.remove(&key).filter(|old| {
+                old.row == row && old.digest == loaded.digest && old.rights == loaded.rights
+            });
             changed |= kept.is_none();
             let now = kept.unwrap_or_else(|| TakenUp {
                 digest: loaded.digest.clone(),
-                enabled: Arc::new(Enabled::new(
-                    loaded.manifest.clone(),
-                    loaded.plugin.clone(),
-                    row.tenant,
-                    row.principal,
-                    &row.settings,
-                )),
+                rights: loaded.rights.clone(),
+                enabled: Arc::new(self.switched_on(loaded, &row)),
                 row,
             });
             if !suspended.contains(&key.1) {
@@ -209,7 +260,7 @@ impl PluginHost for Manager {
             });
         }
         let plugin = self
-            .start_once(&package)
+            .start_once(&package, &package.manifest.capabilities)
             .await
             .map_err(|error| format!("the plugin cannot be run here: {error}"))?;
         let manifest = plugin.manifest();
@@ -219,7 +270,21 @@ impl PluginHost for Manager {
             title: manifest.title.clone(),
             digest: package.digest(),
             signed,
+            rights: json_of(&manifest.capabilities)?,
         })
+    }
+
+    fn asked(&self, package: &[u8]) -> Result<Value, String> {
+        let package = Package::read(package).map_err(|error| error.to_string())?;
+        json_of(&package.manifest.capabilities)
+    }
+
+    fn beyond(&self, rights: &Value, those: &Value) -> Result<Vec<String>, String> {
+        let read = |value: &Value| {
+            serde_json::from_value::<Capabilities>(value.clone())
+                .map_err(|error| format!("these are no rights of a plugin: {error}"))
+        };
+        Ok(read(rights)?.beyond(&read(those)?))
     }
 
     async fn check_settings(&self, plugin: &str, settings: &Value) -> Result<Vec<String>, String> {
@@ -245,7 +310,10 @@ impl PluginHost for Manager {
         let loaded = self.loaded.lock().get(plugin).cloned();
         let ready = match loaded {
             Some(loaded) if loaded.digest == package.digest() => loaded.plugin,
-            _ => self.start_once(&package).await.map(Arc::new),
+            _ => self
+                .start_once(&package, &package.manifest.capabilities)
+                .await
+                .map(Arc::new),
         };
         let remarks = ready
             .map_err(|error| format!("the plugin cannot be run here: {error}"))?
@@ -286,4 +354,8 @@ impl PluginHost for Manager {
             tracing::warn!(%error, "plugins stay as they are until the database answers");
         }
     }
+}
+
+fn json_of(rights: &Capabilities) -> Result<Value, String> {
+    serde_json::to_value(rights).map_err(|error| format!("its rights cannot be shown: {error}"))
 }

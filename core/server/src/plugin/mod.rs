@@ -5,6 +5,9 @@
 mod build;
 mod compile;
 mod manager;
+mod outside;
+mod remote;
+mod services;
 mod toolchain;
 
 use std::path::{Path, PathBuf};
@@ -17,6 +20,7 @@ use serde_json::{Value, json};
 
 pub(crate) use compile::{CompilePlugin, compile_plugin};
 pub(crate) use manager::{Manager, Trust};
+pub(crate) use outside::Outside;
 
 use crate::client::{Api, Column, Output, Place, segment};
 use crate::files;
@@ -27,6 +31,8 @@ const INSTALLED: &[Column] = &[
     Column("TITLE", "title"),
     Column("SIGNED", "signed"),
     Column("SUSPENDED", "suspended"),
+    Column("WAITS", "waiting/version"),
+    Column("ASKS FOR", "waiting/asks_for"),
     Column("DIGEST", "digest"),
 ];
 const HERE: &[Column] = &[
@@ -103,6 +109,8 @@ pub(crate) enum PluginVerb {
         /// Its id.
         id: String,
     },
+    #[command(flatten)]
+    Remote(remote::RemoteVerb),
 }
 
 /// One plugin, or all.
@@ -204,6 +212,7 @@ pub(crate) async fn run(verb: PluginVerb, place: &Place, dir: Option<&Path>) -> 
             let gone = api()?.call(Method::DELETE, &path, None, &[]).await?;
             out.said(&format!("{id} is removed"), &gone)
         }
+        PluginVerb::Remote(verb) => remote::run(verb, &api()?, &out).await,
     }
 }
 
@@ -256,39 +265,20 @@ fn rights(manifest: &Manifest) -> Vec<String> {
             }
         })
         .collect();
-    let asked = &manifest.capabilities;
-    rights.extend(
-        asked
-            .devices
-            .read
-            .iter()
-            .map(|what| format!("see of devices: {what}")),
-    );
-    rights.extend(
-        asked
-            .commands
-            .enqueue
-            .iter()
-            .map(|what| format!("send {what}")),
-    );
-    if asked.commands.wake {
-        rights.push("ring devices".into());
-    }
-    if asked.facts.set {
-        rights.push(format!("set facts below {}", manifest.id));
-    }
+    rights.extend(manifest.capabilities.sentences());
     rights
 }
 
 /// Compiles and loads a package here.
 async fn load(package: &Package) -> anyhow::Result<Plugin> {
     let runtime = Runtime::new()?;
-    let artefact = compile::in_a_child(&package.component).await?;
+    let artefacts = compile::in_a_child(package).await?;
     Ok(Plugin::load(
         &runtime,
         package.manifest.clone(),
         package.digest(),
-        &artefact,
+        &package.manifest.capabilities,
+        &artefacts,
     )
     .await?)
 }

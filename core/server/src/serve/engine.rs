@@ -1,5 +1,6 @@
 //! How the engine is started: its options and its line to Apple's push service, from the settings.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,14 +28,28 @@ pub(crate) fn options(settings: &Settings) -> anyhow::Result<EngineOptions> {
     options.push.per_second = settings.push_per_second;
     options.push.coalesce = Duration::from_secs(settings.push_coalesce_seconds.into());
     if let Some(path) = &settings.devices_tls_authority {
-        options.trust_anchors = CertificateDer::pem_file_iter(path)
-            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-            .with_context(|| format!("cannot read devices.tls_authority {}", path.display()))?
+        options.trust_anchors = certificates("devices.tls_authority", path)?
             .into_iter()
             .map(|certificate| certificate.to_vec())
             .collect();
     }
     Ok(options)
+}
+
+/// Whom plugins may believe besides the public authorities.
+pub(crate) fn plugin_authorities(
+    settings: &Settings,
+) -> anyhow::Result<Vec<CertificateDer<'static>>> {
+    match &settings.plugins_ca_file {
+        Some(path) => certificates("plugins.ca_file", path),
+        None => Ok(Vec::new()),
+    }
+}
+
+fn certificates(setting: &str, path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
+    CertificateDer::pem_file_iter(path)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .with_context(|| format!("cannot read {setting} {}", path.display()))
 }
 
 /// The line to the push service.

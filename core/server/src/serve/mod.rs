@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::init::open_store;
-use crate::plugin::{Manager, Trust};
+use crate::plugin::{Manager, Outside, Trust};
 use crate::settings::Settings;
 use crate::telemetry;
 use listener::{Listener, Peers};
@@ -47,16 +47,20 @@ pub(crate) async fn serve(settings: Settings) -> anyhow::Result<()> {
     let engine = Engine::start(store.clone(), options, Hooks::default(), transport)
         .await
         .context("cannot start the engine")?;
+    let listeners = listeners(&settings, &engine, &tls, metrics, &stop).await?;
     if settings.plugins_enabled {
         let trust = Trust {
             keys: settings.plugins_trusted_keys.0.clone(),
             anybody: settings.plugins_allow_unsigned,
         };
-        Manager::start(&engine, trust, stop.clone()).await.context(
-            "plugins cannot be run here; switch plugins.enabled off to start without them",
-        )?;
+        let own = listeners.iter().map(|listener| listener.address.port());
+        let outside = Outside::new(engine::plugin_authorities(&settings)?, own.collect());
+        Manager::start(&engine, trust, outside, stop.clone())
+            .await
+            .context(
+                "plugins cannot be run here; switch plugins.enabled off to start without them",
+            )?;
     }
-    let listeners = listeners(&settings, &engine, &tls, metrics, &stop).await?;
     for reloading in [Some(tls.devices), tls.admin].into_iter().flatten() {
         tasks.spawn(reloading.watch(stop.clone()));
     }

@@ -223,6 +223,7 @@ fn based(mut settings: Settings, folder: &Path) -> Settings {
         &mut settings.admin_tls_key,
         &mut settings.devices_tls_authority,
         &mut settings.push_ca_file,
+        &mut settings.plugins_ca_file,
     ]
     .into_iter()
     .flatten()

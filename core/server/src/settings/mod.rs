@@ -156,6 +156,8 @@ settings! {
     plugins_trusted_keys: PublicKeys = "plugins.trusted_keys", "";
     /// Whether packages that nobody trusted has signed are taken. For development: who may install one can run any code in the sandbox.
     plugins_allow_unsigned: bool = "plugins.allow_unsigned", "false";
+    /// Further authorities that the certificates of services may come from which plugins ask, PEM; the public ones count always.
+    plugins_ca_file: Optional<PathBuf> = "plugins.ca_file", "";
 
     /// The server of Apple's push service: `production`, `development`, or a URL.
     push_server: Apns = "push.server", "production";

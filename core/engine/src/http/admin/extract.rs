@@ -127,6 +127,8 @@ names! {
     FactName = "fact", "the fact";
     /// A plugin, by id.
     PluginName = "plugin", "the plugin";
+    /// A secret of a plugin, by name.
+    SecretName = "secret", "the secret";
     /// A push topic.
     TopicName = "topic", "the push certificate";
 }

@@ -11,8 +11,8 @@ use utoipa::{Modify, OpenApi};
 use super::super::error::Problem;
 use super::route::{Access, table};
 use super::{
-    audit, commands, devices, enroll, events, groups, me, plugins, principals, push, tenants,
-    tokens,
+    audit, commands, devices, enroll, events, groups, me, plugin_work, plugins, posture,
+    principals, push, tenants, tokens,
 };
 
 #[derive(OpenApi)]
@@ -51,6 +51,11 @@ use super::{
         devices::set_fact,
         devices::delete_fact,
         commands::of_device,
+        posture::of_device,
+        posture::assess,
+        posture::declarations,
+        posture::explain,
+        posture::findings,
         events::timeline,
         events::timeline_stream,
         events::list,
@@ -60,6 +65,15 @@ use super::{
         plugins::remove,
         plugins::suspend,
         plugins::resume,
+        plugins::approve,
+        plugins::decline,
+        plugins::grant,
+        plugin_work::secrets,
+        plugin_work::set_secret,
+        plugin_work::forget_secret,
+        plugin_work::rehearse,
+        plugin_work::jobs,
+        plugin_work::notices,
         plugins::list,
         plugins::enable,
         plugins::disable,

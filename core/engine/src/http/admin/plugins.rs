@@ -29,7 +29,8 @@ pub(crate) async fn list_installed(
 }
 
 /// Installs a package, or puts it in the place of another version of the same plugin. It is read, compiled and started
-/// once before that; what is running goes on when it is refused.
+/// once before that; what is running goes on when it is refused, and when it asks for more than the version before was
+/// granted: then it is shown as `waiting` until it is approved.
 #[utoipa::path(post, path = "/api/v1/plugins", tag = "Plugins",
     request_body(content_type = "application/octet-stream", description = "A package, as `pomona plugin build` makes it; 40 MiB at most."),
     responses((status = 201, body = InstalledPlugin)))]
@@ -61,6 +62,55 @@ pub(crate) async fn remove(
 ) -> Result<StatusCode, Problem> {
     plugins::remove(&state.engine, &caller, &plugin).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Puts the version that waits in force, with everything that it asks for.
+#[utoipa::path(post, path = "/api/v1/plugins/{plugin}/approve", tag = "Plugins",
+    responses((status = 200, body = InstalledPlugin)))]
+pub(crate) async fn approve(
+    State(state): State<AdminState>,
+    Anywhere(caller): Anywhere,
+    PluginName(plugin): PluginName,
+) -> Reply<InstalledPlugin> {
+    Ok(Json(
+        plugins::approve(&state.engine, &caller, &plugin).await?,
+    ))
+}
+
+/// Sends away the version that waits.
+#[utoipa::path(post, path = "/api/v1/plugins/{plugin}/decline", tag = "Plugins",
+    responses((status = 204)))]
+pub(crate) async fn decline(
+    State(state): State<AdminState>,
+    Anywhere(caller): Anywhere,
+    PluginName(plugin): PluginName,
+) -> Result<StatusCode, Problem> {
+    plugins::decline(&state.engine, &caller, &plugin).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// What a plugin is granted.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Grant {
+    /// In the form of a manifest's `capabilities`.
+    #[schema(value_type = Object)]
+    rights: Value,
+}
+
+/// Sets what the operator grants a plugin: what its manifest asks for counts as far as it stands here.
+#[utoipa::path(put, path = "/api/v1/plugins/{plugin}/rights", tag = "Plugins",
+    request_body = Grant, responses((status = 200, body = InstalledPlugin)))]
+pub(crate) async fn grant(
+    State(state): State<AdminState>,
+    Anywhere(caller): Anywhere,
+    PluginName(plugin): PluginName,
+    JsonBody(grant): JsonBody<Grant>,
+) -> Reply<InstalledPlugin> {
+    let (engine, rights) = (&state.engine, &grant.rights);
+    Ok(Json(
+        plugins::grant(engine, &caller, &plugin, rights).await?,
+    ))
 }
 
 /// How many plugins a request changed.
@@ -117,6 +167,9 @@ pub(crate) struct Switch {
     #[serde(default = "empty")]
     #[schema(value_type = Object)]
     settings: Value,
+    /// What it may do here, in the form of a manifest's `capabilities`; all that the operator grants when absent.
+    #[schema(value_type = Option<Object>)]
+    rights: Option<Value>,
 }
 
 fn empty() -> Value {
@@ -133,7 +186,8 @@ pub(crate) async fn enable(
     JsonBody(switch): JsonBody<Switch>,
 ) -> Reply<TenantPlugin> {
     let (engine, caller) = (&state.engine, &call.caller);
-    let enabled = plugins::enable(engine, caller, call.tenant, &plugin, &switch.settings).await?;
+    let (settings, rights) = (&switch.settings, switch.rights.as_ref());
+    let enabled = plugins::enable(engine, caller, call.tenant, &plugin, settings, rights).await?;
     Ok(Json(enabled))
 }
 

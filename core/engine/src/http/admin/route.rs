@@ -9,8 +9,8 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 
 use super::AdminState;
 use super::{
-    audit, commands, devices, enroll, events, groups, me, plugins, principals, push, tenants,
-    tokens,
+    audit, commands, devices, enroll, events, groups, me, plugin_work, plugins, posture,
+    principals, push, tenants, tokens,
 };
 use crate::admin::Scope;
 
@@ -99,6 +99,11 @@ table! {
     GET "/api/v1/tenants/{tenant}/devices/{device}/commands", Tenant(Scope::CommandsRead) => commands::of_device;
     GET "/api/v1/tenants/{tenant}/devices/{device}/timeline", Tenant(Scope::DevicesRead) => events::timeline;
     GET "/api/v1/tenants/{tenant}/devices/{device}/timeline/stream", Tenant(Scope::DevicesRead) => events::timeline_stream;
+    GET "/api/v1/tenants/{tenant}/devices/{device}/posture", Tenant(Scope::DevicesRead) => posture::of_device;
+    POST "/api/v1/tenants/{tenant}/devices/{device}/assess", Tenant(Scope::DevicesWrite) => posture::assess;
+    GET "/api/v1/tenants/{tenant}/devices/{device}/declarations", Tenant(Scope::DevicesRead) => posture::declarations;
+    GET "/api/v1/tenants/{tenant}/devices/{device}/explain", Tenant(Scope::DevicesRead) => posture::explain;
+    GET "/api/v1/tenants/{tenant}/findings", Tenant(Scope::DevicesRead) => posture::findings;
     GET "/api/v1/tenants/{tenant}/events", Tenant(Scope::DevicesRead) => events::list;
     GET "/api/v1/tenants/{tenant}/events/stream", Tenant(Scope::DevicesRead) => events::stream;
 
@@ -134,9 +139,19 @@ table! {
     DELETE "/api/v1/plugins/{plugin}", Operator(Scope::PluginsWrite) => plugins::remove;
     POST "/api/v1/plugins/{plugin}/suspend", Operator(Scope::PluginsWrite) => plugins::suspend;
     POST "/api/v1/plugins/{plugin}/resume", Operator(Scope::PluginsWrite) => plugins::resume;
+    POST "/api/v1/plugins/{plugin}/approve", Operator(Scope::PluginsWrite) => plugins::approve;
+    POST "/api/v1/plugins/{plugin}/decline", Operator(Scope::PluginsWrite) => plugins::decline;
+    PUT "/api/v1/plugins/{plugin}/rights", Operator(Scope::PluginsWrite) => plugins::grant;
     GET "/api/v1/tenants/{tenant}/plugins", Tenant(Scope::PluginsRead) => plugins::list;
     PUT "/api/v1/tenants/{tenant}/plugins/{plugin}", Tenant(Scope::PluginsWrite) => plugins::enable;
     DELETE "/api/v1/tenants/{tenant}/plugins/{plugin}", Tenant(Scope::PluginsWrite) => plugins::disable;
+
+    GET "/api/v1/tenants/{tenant}/plugins/{plugin}/secrets", Tenant(Scope::PluginsRead) => plugin_work::secrets;
+    PUT "/api/v1/tenants/{tenant}/plugins/{plugin}/secrets/{secret}", Tenant(Scope::PluginsWrite) => plugin_work::set_secret;
+    DELETE "/api/v1/tenants/{tenant}/plugins/{plugin}/secrets/{secret}", Tenant(Scope::PluginsWrite) => plugin_work::forget_secret;
+    POST "/api/v1/tenants/{tenant}/plugins/{plugin}/rehearse", Tenant(Scope::PluginsWrite) => plugin_work::rehearse;
+    GET "/api/v1/tenants/{tenant}/plugin-jobs", Tenant(Scope::PluginsRead) => plugin_work::jobs;
+    GET "/api/v1/tenants/{tenant}/notices", Tenant(Scope::PluginsRead) => plugin_work::notices;
 
     GET "/api/v1/audit", Operator(Scope::AuditRead) => audit::list_operator;
     GET "/api/v1/audit/verify", Operator(Scope::AuditRead) => audit::verify_operator;

@@ -1,0 +1,660 @@
+//! Asks deterministic hooks about devices and keeps what they say.
+//!
+//! Owns: when a device is asked about, what becomes of an answer, and what stands when there is none: a finding becomes
+//! unknown, a set of declarations stays. A reconciler: what is due is read from the database. Nothing here is sent to a device.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lc_rs::digest;
+use serde_json::{Value, json};
+use tokio::sync::broadcast::error::RecvError;
+
+use super::Engine;
+use crate::actor::{Actor, Cause};
+use crate::clock::{HOUR, Micros, SECOND};
+use crate::error::{Error, Result};
+use crate::event::{EventKind, NewEvent};
+use crate::hooks::{
+    ComplianceHook, Declaration, DeclarationHook, DeviceSnapshot, Finding, HookError, Question,
+    RuleInfo, RuleVerdict,
+};
+use crate::ids::{DeviceId, TenantId};
+use crate::store::assess::{self as rows, Assessment, Due, KeptFinding};
+use crate::store::sql::Tx;
+use crate::store::{events, snapshot};
+
+/// Devices asked about in one round of a hook.
+const BATCH: i64 = 64;
+/// One answer, waiting included.
+const BUDGET: Duration = Duration::from_secs(2);
+/// The most that a hook may say of one device.
+const MAX_ANSWERS: usize = 512;
+/// Bytes of an identifier, of a rule's name.
+const MAX_NAME: usize = 255;
+
+/// A hook that is asked, and of whose devices.
+#[derive(Clone)]
+pub(crate) struct Assessor {
+    tenant: Option<TenantId>,
+    hook: Asked,
+}
+
+#[derive(Clone)]
+enum Asked {
+    Compliance(Arc<dyn ComplianceHook>),
+    Declarations(Arc<dyn DeclarationHook>),
+}
+
+/// What a hook said.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Answer {
+    Findings(Vec<Finding>),
+    Declarations(Vec<Declaration>),
+}
+
+impl Assessor {
+    pub(crate) fn plugin(&self) -> &str {
+        match &self.hook {
+            Asked::Compliance(hook) => hook.name(),
+            Asked::Declarations(hook) => hook.name(),
+        }
+    }
+
+    pub(crate) fn hook(&self) -> &'static str {
+        match &self.hook {
+            Asked::Compliance(_) => "compliance",
+            Asked::Declarations(_) => "declarations",
+        }
+    }
+
+    pub(crate) fn stamp(&self) -> String {
+        match &self.hook {
+            Asked::Compliance(hook) => hook.stamp(),
+            Asked::Declarations(hook) => hook.stamp(),
+        }
+    }
+
+    fn interval(&self) -> Option<Micros> {
+        match &self.hook {
+            Asked::Compliance(hook) => hook.interval(),
+            Asked::Declarations(hook) => hook.interval(),
+        }
+    }
+
+    /// Asks, within time; a device that does not concern the hook gets an empty answer.
+    pub(crate) async fn ask(&self, question: &Question) -> std::result::Result<Answer, HookError> {
+        let asked = async {
+            match &self.hook {
+                Asked::Compliance(hook) if hook.concerns(&question.device) => {
+                    hook.evaluate(question).await.map(Answer::Findings)
+                }
+                Asked::Declarations(hook) if hook.concerns(&question.device) => {
+                    hook.contribute(question).await.map(Answer::Declarations)
+                }
+                Asked::Compliance(_) => Ok(Answer::Findings(Vec::new())),
+                Asked::Declarations(_) => Ok(Answer::Declarations(Vec::new())),
+            }
+        };
+        tokio::time::timeout(BUDGET, asked)
+            .await
+            .unwrap_or(Err(HookError::Budget))
+    }
+
+    async fn rules(&self) -> std::result::Result<BTreeMap<String, RuleInfo>, HookError> {
+        let Asked::Compliance(hook) = &self.hook else {
+            return Ok(BTreeMap::new());
+        };
+        let rules = tokio::time::timeout(BUDGET, hook.rules())
+            .await
+            .unwrap_or(Err(HookError::Budget))?;
+        Ok(rules
+            .into_iter()
+            .map(|rule| (rule.id.clone(), rule))
+            .collect())
+    }
+}
+
+impl Engine {
+    /// Asks about everything that is due, for as long as the engine runs.
+    pub(super) async fn assess_all(&self) {
+        let mut changes = self.shared().hooks.changes();
+        let mut news = self.events();
+        loop {
+            changes.mark_unchanged();
+            let assessors = self.assessors(None);
+            let mut worked = false;
+            for assessor in &assessors {
+                match self.assess_some(assessor).await {
+                    Ok(some) => worked |= some,
+                    Err(error) => {
+                        tracing::warn!(hook.name = assessor.plugin(), %error, "devices wait to be assessed");
+                    }
+                }
+                if self.0.cancel.is_cancelled() {
+                    return;
+                }
+            }
+            if worked {
+                continue;
+            }
+            let watched = async {
+                if assessors.is_empty() {
+                    return std::future::pending().await;
+                }
+                loop {
+                    match news.recv().await {
+                        Ok(event) if !changes_device(event.kind) => {}
+                        Ok(_) | Err(RecvError::Lagged(_)) => return,
+                        Err(RecvError::Closed) => return std::future::pending().await,
+                    }
+                }
+            };
+            tokio::select! {
+                () = self.0.cancel.cancelled() => return,
+                Ok(()) = changes.changed() => {}
+                () = watched => {}
+                () = tokio::time::sleep(self.0.options.poll_interval) => {}
+            }
+        }
+    }
+
+    /// The hooks that are asked about devices of `tenant`, or of any.
+    pub(crate) fn assessors(&self, tenant: Option<TenantId>) -> Vec<Assessor> {
+        let table = &self.shared().hooks;
+        let everywhere = table.everywhere();
+        let mut sets = vec![(None, everywhere.clone())];
+        sets.extend(table.tenants().into_iter().map(|(of, all)| (Some(of), all)));
+        let mut found = Vec::new();
+        for (of, hooks) in sets {
+            if tenant.is_some() && of.is_some() && of != tenant {
+                continue;
+            }
+            // A tenant's set begins with what holds everywhere.
+            let skip = |all: usize| if of.is_some() { all } else { 0 };
+            let compliance = hooks
+                .compliance
+                .iter()
+                .skip(skip(everywhere.compliance.len()));
+            let declarations = hooks
+                .declarations
+                .iter()
+                .skip(skip(everywhere.declarations.len()));
+            found.extend(
+                compliance
+                    .cloned()
+                    .map(Asked::Compliance)
+                    .chain(declarations.cloned().map(Asked::Declarations))
+                    .map(|hook| Assessor { tenant: of, hook }),
+            );
+        }
+        found
+    }
+
+    /// Asks about some devices that are due; says whether there were any.
+    async fn assess_some(&self, assessor: &Assessor) -> Result<bool> {
+        let mut tx = self.store().begin_read().await?;
+        let due = rows::due(
+            &mut tx,
+            assessor.plugin(),
+            assessor.hook(),
+            assessor.tenant,
+            &assessor.stamp(),
+            self.now(),
+            BATCH,
+        )
+        .await?;
+        tx.rollback().await?;
+        if due.is_empty() {
+            return Ok(false);
+        }
+        let rules = assessor.rules().await;
+        for due in due {
+            self.assess(assessor, &rules, due).await?;
+        }
+        Ok(true)
+    }
+
+    /// Asks every hook about one device now, whether it is due or not.
+    pub(crate) async fn assess_now(&self, tenant: TenantId, device: DeviceId) -> Result<usize> {
+        let assessors = self.assessors(Some(tenant));
+        let Some(enrollment) = self.device_channel(tenant, device).await? else {
+            return Err(Error::Conflict(
+                "the device is not enrolled; nothing can be said of it".into(),
+            ));
+        };
+        for assessor in &assessors {
+            let rules = assessor.rules().await;
+            let due = Due {
+                tenant,
+                device,
+                enrollment,
+                attempts: 0,
+            };
+            self.assess(assessor, &rules, due).await?;
+        }
+        Ok(assessors.len())
+    }
+
+    async fn assess(
+        &self,
+        assessor: &Assessor,
+        rules: &std::result::Result<BTreeMap<String, RuleInfo>, HookError>,
+        due: Due,
+    ) -> Result<()> {
+        let now = self.now();
+        let mut tx = self.store().begin_read().await?;
+        let device = snapshot::read(&mut tx, due.tenant, due.device, due.enrollment).await?;
+        tx.rollback().await?;
+        let question = Question {
+            call_id: format!(
+                "{}/{}/{}",
+                assessor.plugin(),
+                assessor.hook(),
+                self.store().random().uuid(now)
+            ),
+            now,
+            device,
+        };
+        let answer = match rules {
+            Ok(rules) => match assessor.ask(&question).await {
+                Ok(answer) => check(assessor.plugin(), rules, answer),
+                Err(error) => Err(error.to_string()),
+            },
+            Err(error) => Err(error.to_string()),
+        };
+        let snapshot = serde_json::to_string(&question.device)
+            .map_err(|error| Error::internal("writing down a question", error))?;
+        let mut kept = Assessment {
+            plugin: assessor.plugin().into(),
+            hook: assessor.hook().into(),
+            tenant: due.tenant,
+            device: due.device,
+            stamp: assessor.stamp(),
+            revision: question.device.revision,
+            assessed_at: now,
+            due_at: assessor
+                .interval()
+                .map_or(Micros::MAX, |interval| now.saturating_add(interval)),
+            attempts: 0,
+            error: None,
+            call_id: question.call_id,
+            snapshot,
+        };
+        if let Err(error) = &answer {
+            tracing::warn!(hook.name = assessor.plugin(), hook = assessor.hook(), %error, "a hook could not say anything about a device");
+            metrics::counter!("pomona_hook_failures_total", "hook" => assessor.hook()).increment(1);
+            kept.error = Some(error.clone());
+            kept.attempts = due.attempts + 1;
+            kept.due_at = now + backoff(kept.attempts);
+        }
+        let mut tx = self.store().begin().await?;
+        let mut heads = events::lock_heads(&mut tx, [due.device]).await?;
+        let mut told = match answer {
+            Ok(Answer::Findings(findings)) => {
+                let rules = rules
+                    .as_ref()
+                    .map_or_else(|_| BTreeMap::new(), Clone::clone);
+                keep_findings(&mut tx, &kept, &rules, findings).await?
+            }
+            Ok(Answer::Declarations(all)) => keep_declarations(&mut tx, &kept, all).await?,
+            Err(error) => keep_nothing(&mut tx, &kept, &error).await?,
+        };
+        if kept.attempts == 1 {
+            let body = json!({ "plugin": kept.plugin, "hook": kept.hook, "reason": kept.error });
+            told.push(event(&kept, EventKind::AssessmentFailed, body));
+        }
+        rows::keep(&mut tx, &kept).await?;
+        let readers = &self.shared().hooks;
+        let written = events::append_locked(&mut tx, now, &mut heads, told, readers).await?;
+        tx.commit().await?;
+        self.announce(written);
+        Ok(())
+    }
+
+    /// Asks a recorded question again. Returns what is said now; nothing is kept.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when the hook was never asked about the device, [`Error::Conflict`] when the plugin or its settings
+    /// are others now, or it gives no answer.
+    pub(crate) async fn ask_again(
+        &self,
+        tenant: TenantId,
+        recorded: &Assessment,
+    ) -> Result<Answer> {
+        let assessor = self
+            .assessors(Some(tenant))
+            .into_iter()
+            .find(|one| one.plugin() == recorded.plugin && one.hook() == recorded.hook)
+            .ok_or(Error::NotFound("the plugin's hook"))?;
+        if assessor.stamp() != recorded.stamp {
+            return Err(Error::Conflict(
+                "the plugin or its settings have changed since; the device will be assessed anew, and that can be explained".into(),
+            ));
+        }
+        let device: DeviceSnapshot = serde_json::from_str(&recorded.snapshot)
+            .map_err(|error| Error::internal("reading a recorded question", error))?;
+        let question = Question {
+            call_id: recorded.call_id.clone(),
+            now: recorded.assessed_at,
+            device,
+        };
+        assessor.ask(&question).await.map_err(|error| {
+            Error::Conflict(format!("the plugin gives no answer this time: {error}"))
+        })
+    }
+}
+
+/// What raises the revision of a device.
+fn changes_device(kind: EventKind) -> bool {
+    matches!(
+        kind,
+        EventKind::Enrolled
+            | EventKind::Renewed
+            | EventKind::Released
+            | EventKind::TokenUpdated
+            | EventKind::FactSet
+            | EventKind::CommandOutcome
+    )
+}
+
+/// Whether an answer can be kept: findings of known rules, each once, and declarations under the plugin's name.
+fn check(
+    plugin: &str,
+    rules: &BTreeMap<String, RuleInfo>,
+    answer: Answer,
+) -> std::result::Result<Answer, String> {
+    let names: Vec<&str> = match &answer {
+        Answer::Findings(all) => all.iter().map(|one| one.rule.as_str()).collect(),
+        Answer::Declarations(all) => all.iter().map(|one| one.identifier.as_str()).collect(),
+    };
+    if names.len() > MAX_ANSWERS {
+        return Err(format!(
+            "it says {} things of one device; at most {MAX_ANSWERS} are taken",
+            names.len()
+        ));
+    }
+    let mut seen = std::collections::BTreeSet::new();
+    for name in names {
+        if name.is_empty() || name.len() > MAX_NAME || name.chars().any(char::is_control) {
+            return Err(format!(
+                "a name has 1 to {MAX_NAME} bytes without control characters"
+            ));
+        }
+        if !seen.insert(name) {
+            return Err(format!("it says two things under the name {name}"));
+        }
+        let ours = match &answer {
+            Answer::Findings(_) => rules.contains_key(name),
+            Answer::Declarations(_) => name
+                .strip_prefix(plugin)
+                .is_some_and(|rest| rest.starts_with('.')),
+        };
+        if !ours {
+            return Err(match &answer {
+                Answer::Findings(_) => {
+                    format!("it has a finding of {name}, which is none of its rules")
+                }
+                Answer::Declarations(_) => {
+                    format!("the declaration {name} does not begin with the plugin's id and a dot")
+                }
+            });
+        }
+    }
+    Ok(answer)
+}
+
+async fn keep_findings(
+    tx: &mut Tx,
+    of: &Assessment,
+    rules: &BTreeMap<String, RuleInfo>,
+    findings: Vec<Finding>,
+) -> Result<Vec<NewEvent>> {
+    let mut before = rows::findings(tx, of.device, &of.plugin).await?;
+    let mut told = Vec::new();
+    let mut said: BTreeMap<String, Finding> = findings
+        .into_iter()
+        .map(|finding| (finding.rule.clone(), finding))
+        .collect();
+    if !said.is_empty() {
+        // A rule of which nothing is said is not known to be kept.
+        for rule in rules.keys() {
+            said.entry(rule.clone()).or_insert_with(|| Finding {
+                rule: rule.clone(),
+                verdict: RuleVerdict::Unknown,
+                message: "the plugin says nothing of this rule".into(),
+                evidence: Vec::new(),
+                remedies: Vec::new(),
+                grace: None,
+            });
+        }
+    }
+    for (rule, finding) in said {
+        let Some(info) = rules.get(&rule) else {
+            continue;
+        };
+        let old = before.remove(&rule);
+        let same = old.as_ref().filter(|old| old.verdict == finding.verdict);
+        let since = same.map_or(of.assessed_at, |old| old.since);
+        let now = KeptFinding {
+            device: of.device,
+            plugin: of.plugin.clone(),
+            rule: rule.clone(),
+            verdict: finding.verdict,
+            severity: info.severity.as_str().into(),
+            title: info.title.clone(),
+            message: finding.message,
+            evidence: json(&finding.evidence)?,
+            remedies: json(&finding.remedies)?,
+            grace_until: finding.grace.map(|grace| since.saturating_add(grace)),
+            since,
+            observed_at: of.assessed_at,
+        };
+        if same.is_none() {
+            let body = json!({
+                "plugin": of.plugin, "rule": rule, "title": info.title, "severity": info.severity.as_str(),
+                "was": old.as_ref().map(|old| old.verdict.as_str()), "verdict": now.verdict.as_str(),
+                "message": now.message,
+            });
+            told.push(event(of, EventKind::FindingChanged, body));
+        }
+        rows::put_finding(tx, of.tenant, &now).await?;
+    }
+    for rule in before.keys() {
+        rows::drop_finding(tx, of.device, &of.plugin, rule).await?;
+    }
+    Ok(told)
+}
+
+async fn keep_declarations(
+    tx: &mut Tx,
+    of: &Assessment,
+    declarations: Vec<Declaration>,
+) -> Result<Vec<NewEvent>> {
+    let mut before = rows::contributed(tx, of.device, &of.plugin).await?;
+    let mut changed = Vec::new();
+    for declaration in &declarations {
+        let token = server_token(declaration);
+        if before.remove(&declaration.identifier).as_ref() == Some(&token) {
+            continue;
+        }
+        changed.push(declaration.identifier.clone());
+        let whose = (of.tenant, of.device, of.plugin.as_str());
+        rows::put_contribution(tx, of.assessed_at, whose, declaration, &token).await?;
+    }
+    let gone: Vec<String> = before.into_keys().collect();
+    for identifier in &gone {
+        rows::drop_contribution(tx, of.device, &of.plugin, identifier).await?;
+    }
+    if changed.is_empty() && gone.is_empty() {
+        return Ok(Vec::new());
+    }
+    let body = json!({ "plugin": of.plugin, "set": changed, "removed": gone });
+    Ok(vec![event(of, EventKind::DeclarationsChanged, body)])
+}
+
+/// No answer: what was found stands as unknown, never as kept; declarations stay as they are.
+async fn keep_nothing(tx: &mut Tx, of: &Assessment, error: &str) -> Result<Vec<NewEvent>> {
+    let mut told = Vec::new();
+    if of.hook != "compliance" {
+        return Ok(told);
+    }
+    for (rule, mut finding) in rows::findings(tx, of.device, &of.plugin).await? {
+        if finding.verdict == RuleVerdict::Unknown {
+            continue;
+        }
+        let body = json!({
+            "plugin": of.plugin, "rule": rule, "title": finding.title, "severity": finding.severity,
+            "was": finding.verdict.as_str(), "verdict": RuleVerdict::Unknown.as_str(), "message": error,
+        });
+        told.push(event(of, EventKind::FindingChanged, body));
+        finding.verdict = RuleVerdict::Unknown;
+        finding.message = format!("the plugin could not be asked: {error}");
+        finding.remedies = "[]".into();
+        finding.grace_until = None;
+        finding.since = of.assessed_at;
+        finding.observed_at = of.assessed_at;
+        rows::put_finding(tx, of.tenant, &finding).await?;
+    }
+    Ok(told)
+}
+
+/// Changes whenever the declaration does: over its parts in a form of which there is one only.
+fn server_token(declaration: &Declaration) -> String {
+    let parts = json!([
+        declaration.identifier,
+        declaration.kind,
+        declaration.payload
+    ]);
+    let mut text = String::new();
+    canonical(&parts, &mut text);
+    hex::encode(digest::digest(&digest::SHA256, text.as_bytes()))
+}
+
+/// JSON with the members of objects in the order of their names.
+fn canonical(value: &Value, out: &mut String) {
+    match value {
+        Value::Object(members) => {
+            let sorted: BTreeMap<&String, &Value> = members.iter().collect();
+            out.push('{');
+            for (n, (name, member)) in sorted.into_iter().enumerate() {
+                if n > 0 {
+                    out.push(',');
+                }
+                out.push_str(&Value::from(name.as_str()).to_string());
+                out.push(':');
+                canonical(member, out);
+            }
+            out.push('}');
+        }
+        Value::Array(items) => {
+            out.push('[');
+            for (n, item) in items.iter().enumerate() {
+                if n > 0 {
+                    out.push(',');
+                }
+                canonical(item, out);
+            }
+            out.push(']');
+        }
+        plain => out.push_str(&plain.to_string()),
+    }
+}
+
+fn json(value: &impl serde::Serialize) -> Result<String> {
+    serde_json::to_string(value).map_err(|error| Error::internal("writing a finding", error))
+}
+
+fn event(of: &Assessment, kind: EventKind, body: Value) -> NewEvent {
+    NewEvent {
+        tenant: of.tenant,
+        device: of.device,
+        enrollment: None,
+        kind,
+        command: None,
+        actor: Actor::SYSTEM,
+        cause: Cause::default(),
+        body,
+    }
+}
+
+/// Ten seconds, then twice as long each time, an hour at most.
+fn backoff(attempts: i64) -> Micros {
+    let doubled = u32::try_from(attempts.clamp(1, 16) - 1).unwrap_or(0);
+    ((10 * SECOND) << doubled).min(HOUR)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_token_knows_the_content_and_no_order() {
+        let declaration = |payload: &str| Declaration {
+            identifier: "org.example.a.one".into(),
+            kind: "com.apple.configuration.passcode.settings".into(),
+            payload: serde_json::from_str(payload).unwrap(),
+        };
+        let token = server_token(&declaration(r#"{"a": 1, "b": [{"c": 2, "d": "e"}]}"#));
+        let turned = server_token(&declaration(r#"{"b": [{"d": "e", "c": 2}], "a": 1}"#));
+        assert_eq!(token, turned);
+        let other = server_token(&declaration(r#"{"a": 1, "b": [{"c": 2, "d": "f"}]}"#));
+        assert_ne!(token, other);
+    }
+
+    #[test]
+    fn what_is_said_must_be_the_plugins_own() {
+        let rules = BTreeMap::from([(
+            "r".to_owned(),
+            RuleInfo {
+                id: "r".into(),
+                title: "R".into(),
+                severity: crate::hooks::Severity::Low,
+                description: String::new(),
+                reference: None,
+            },
+        )]);
+        let finding = |rule: &str| Finding {
+            rule: rule.into(),
+            verdict: RuleVerdict::Pass,
+            message: String::new(),
+            evidence: Vec::new(),
+            remedies: Vec::new(),
+            grace: None,
+        };
+        let declaration = |identifier: &str| Declaration {
+            identifier: identifier.into(),
+            kind: "k".into(),
+            payload: Value::Null,
+        };
+        let cases = [
+            (Answer::Findings(vec![finding("r")]), None),
+            (
+                Answer::Findings(vec![finding("s")]),
+                Some("none of its rules"),
+            ),
+            (
+                Answer::Findings(vec![finding("r"), finding("r")]),
+                Some("two things"),
+            ),
+            (Answer::Findings(vec![finding("")]), Some("1 to 255")),
+            (
+                Answer::Findings(vec![finding("r"); MAX_ANSWERS + 1]),
+                Some("at most"),
+            ),
+            (Answer::Declarations(vec![declaration("org.a.one")]), None),
+            (
+                Answer::Declarations(vec![declaration("org.ab.one")]),
+                Some("begin with the plugin's id"),
+            ),
+        ];
+        for (answer, problem) in cases {
+            let told = check("org.a", &rules, answer).err();
+            match problem {
+                None => assert_eq!(told, None),
+                Some(part) => assert!(told.as_ref().is_some_and(|t| t.contains(part)), "{told:?}"),
+            }
+        }
+    }
+}

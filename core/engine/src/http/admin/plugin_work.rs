@@ -1,0 +1,129 @@
+//! `/api/v1/tenants/{tenant}/…`: what plugins do by themselves: jobs, notices, secrets, rehearsals.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::Deserialize;
+
+use super::super::error::Problem;
+use super::AdminState;
+use super::extract::{InTenant, PluginName, SecretName};
+use super::json::JsonBody;
+use super::reply::{List, Reply};
+use crate::admin::plugin_work::{self, JobView, Notice, Rehearsal, SecretView};
+use crate::engine::Difference;
+use crate::error::Error;
+
+/// Lists the jobs of plugins and how they are going.
+#[utoipa::path(get, path = "/api/v1/tenants/{tenant}/plugin-jobs", tag = "Plugins",
+    responses((status = 200, body = List<JobView>)))]
+pub(crate) async fn jobs(State(state): State<AdminState>, call: InTenant) -> Reply<List<JobView>> {
+    let all = plugin_work::jobs(state.store(), call.tenant).await?;
+    Ok(Json(List::whole(all)))
+}
+
+/// Lists what plugins have told the administrators, the newest first; the last thousand are kept.
+#[utoipa::path(get, path = "/api/v1/tenants/{tenant}/notices", tag = "Plugins",
+    responses((status = 200, body = List<Notice>)))]
+pub(crate) async fn notices(
+    State(state): State<AdminState>,
+    call: InTenant,
+) -> Reply<List<Notice>> {
+    let all = plugin_work::notices(state.store(), call.tenant).await?;
+    Ok(Json(List::whole(all)))
+}
+
+/// Lists the secrets that are set for a plugin, without their values.
+#[utoipa::path(get, path = "/api/v1/tenants/{tenant}/plugins/{plugin}/secrets", tag = "Plugins",
+    responses((status = 200, body = List<SecretView>)))]
+pub(crate) async fn secrets(
+    State(state): State<AdminState>,
+    call: InTenant,
+    PluginName(plugin): PluginName,
+) -> Reply<List<SecretView>> {
+    let all = plugin_work::secrets(state.store(), call.tenant, &plugin).await?;
+    Ok(Json(List::whole(all)))
+}
+
+/// A secret to set.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewSecret {
+    /// The one host that it may be sent to, over https, such as `api.example.org`.
+    host: String,
+    /// What is secret.
+    #[schema(format = Password)]
+    value: String,
+}
+
+/// Sets a secret of a plugin. It is stored sealed and never shown again.
+#[utoipa::path(put, path = "/api/v1/tenants/{tenant}/plugins/{plugin}/secrets/{secret}", tag = "Plugins",
+    request_body = NewSecret, responses((status = 204)))]
+pub(crate) async fn set_secret(
+    State(state): State<AdminState>,
+    call: InTenant,
+    PluginName(plugin): PluginName,
+    SecretName(secret): SecretName,
+    JsonBody(new): JsonBody<NewSecret>,
+) -> Result<StatusCode, Problem> {
+    let which = (call.tenant, plugin.as_str(), secret.as_str());
+    plugin_work::set_secret(&state.engine, &call.caller, which, &new.host, &new.value).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Takes a secret away.
+#[utoipa::path(delete, path = "/api/v1/tenants/{tenant}/plugins/{plugin}/secrets/{secret}", tag = "Plugins",
+    responses((status = 204)))]
+pub(crate) async fn forget_secret(
+    State(state): State<AdminState>,
+    call: InTenant,
+    PluginName(plugin): PluginName,
+    SecretName(secret): SecretName,
+) -> Result<StatusCode, Problem> {
+    let which = (call.tenant, plugin.as_str(), secret.as_str());
+    plugin_work::forget_secret(state.store(), &call.caller, which).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// What is to be rehearsed: the newest events of a device, or a step of a job.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Wanted {
+    /// The device whose newest events the plugin is to hear, by id, UDID or serial number.
+    device: Option<String>,
+    /// How many events, 1 to 64; 16 when absent.
+    events: Option<u64>,
+    /// The job.
+    job: Option<String>,
+    /// Where the job's step begins.
+    cursor: Option<String>,
+}
+
+/// Runs a plugin without carrying anything out, and shows what would have changed.
+#[utoipa::path(post, path = "/api/v1/tenants/{tenant}/plugins/{plugin}/rehearse", tag = "Plugins",
+    request_body = Wanted, responses((status = 200, body = List<Difference>)))]
+pub(crate) async fn rehearse(
+    State(state): State<AdminState>,
+    call: InTenant,
+    PluginName(plugin): PluginName,
+    JsonBody(wanted): JsonBody<Wanted>,
+) -> Reply<List<Difference>> {
+    let wanted = match (wanted.device, wanted.job) {
+        (Some(device), None) => Rehearsal::Events {
+            device,
+            events: wanted.events.unwrap_or(16),
+        },
+        (None, Some(job)) => Rehearsal::Job {
+            job,
+            cursor: wanted.cursor,
+        },
+        _ => {
+            return Err(Error::Invalid(
+                "name a device, whose events are heard again, or a job".into(),
+            )
+            .into());
+        }
+    };
+    let all = plugin_work::rehearse(&state.engine, call.tenant, &plugin, wanted).await?;
+    Ok(Json(List::whole(all)))
+}

@@ -1,0 +1,114 @@
+//! A running server with a fleet, for tests of plugins.
+//!
+//! Owns: the server of one test, its files, the verbs of the command line, and waiting for what must come.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use pomona_simulator::{Fleet, Misbehaviour, Platform};
+use pomona_tests::{Lab, pomona_binary};
+use serde_json::Value;
+
+/// Far longer than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+pub(crate) struct Stage {
+    pub(crate) lab: Lab,
+    pub(crate) binary: PathBuf,
+    pub(crate) files: tempfile::TempDir,
+}
+
+impl Stage {
+    pub(crate) async fn open(settings: &[(&str, &str)]) -> Self {
+        let files = tempfile::tempdir().unwrap();
+        let binary = pomona_binary().unwrap();
+        let dir = files.path().join("server");
+        let lab = Lab::open(&binary, &dir, None, settings, true)
+            .await
+            .unwrap();
+        Self { lab, binary, files }
+    }
+
+    pub(crate) async fn good(&self, arguments: &[&str]) -> String {
+        let (good, said) = self.lab.verb(&self.binary, arguments).await.unwrap();
+        assert!(good, "{arguments:?}: {said}");
+        said
+    }
+
+    pub(crate) async fn bad(&self, arguments: &[&str]) -> String {
+        let (good, said) = self.lab.verb(&self.binary, arguments).await.unwrap();
+        assert!(!good, "{arguments:?}: {said}");
+        said
+    }
+
+    pub(crate) fn file(&self, name: &str, content: &str) -> String {
+        let path = self.files.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        path.display().to_string()
+    }
+
+    pub(crate) async fn fleet(&self, devices: usize) -> Fleet {
+        let mut options = self.lab.fleet_options(devices).await.unwrap();
+        options.mix = vec![(Platform::IPhone, 1)];
+        options.users = 0;
+        options.misbehaviour = Misbehaviour::none();
+        let fleet = Fleet::start(options, Some(self.lab.apns.clone())).unwrap();
+        assert_eq!(fleet.settled().await, 0);
+        fleet
+    }
+
+    /// What a verb says as JSON.
+    pub(crate) async fn json(&self, arguments: &[&str]) -> Value {
+        let said = self.good(&[arguments, &["--json"]].concat()).await;
+        serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"))
+    }
+
+    /// Asks a verb until its answer is as wanted.
+    pub(crate) async fn until(&self, arguments: &[&str], wanted: impl Fn(&Value) -> bool) -> Value {
+        // The server is another process: its state can only be asked for.
+        let mut pause = tokio::time::interval(Duration::from_millis(200));
+        let begun = std::time::Instant::now();
+        loop {
+            pause.tick().await;
+            let answer = self.json(arguments).await;
+            if wanted(&answer) {
+                return answer;
+            }
+            assert!(
+                begun.elapsed() < PATIENCE,
+                "{arguments:?}: it did not come: {answer:#}"
+            );
+        }
+    }
+
+    pub(crate) async fn timeline(&self, device: &str) -> Vec<Value> {
+        let path = self.lab.tenant.path(&format!("devices/{device}/timeline"));
+        self.lab.tenant.admin().list(&path).await.unwrap()
+    }
+
+    /// Waits until the timeline of a device holds such an event.
+    pub(crate) async fn wait_for(&self, device: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let found = tokio::time::timeout(PATIENCE, async {
+            // The server is another process: its state can only be asked for.
+            let mut pause = tokio::time::interval(Duration::from_millis(100));
+            loop {
+                pause.tick().await;
+                if let Some(event) = self.timeline(device).await.into_iter().find(&wanted) {
+                    return event;
+                }
+            }
+        });
+        match found.await {
+            Ok(event) => event,
+            Err(_) => panic!("it did not come: {:#?}", self.timeline(device).await),
+        }
+    }
+}
+
+pub(crate) fn of(kind: &'static str, request_type: &'static str) -> impl Fn(&Value) -> bool {
+    move |event| event["kind"] == kind && event["body"]["request_type"] == request_type
+}
+
+pub(crate) fn shown(path: &Path) -> String {
+    path.display().to_string()
+}

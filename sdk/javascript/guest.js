@@ -3,7 +3,7 @@
 // Owns: the frame around every call (errors become errors of the contract, anything else that is thrown is told to the host
 // with its trace), and the globals that scripts expect and the engine lacks: console, the time of day, random numbers.
 
-import { attach, HookError, refuse } from "./index.js";
+import { AccessError, attach, HookError, refuse } from "./index.js";
 import { RESULTS } from "./check.js";
 
 /** Wraps the hooks of a plugin. `imports` are the host's interfaces, `places` tells where lines of the bundle come from. */
@@ -14,6 +14,7 @@ export function frame(plugin, hooks, imports, places) {
     random: (count) => Uint8Array.from(random.bytes(count)),
     elapsedMs: () => clock.elapsedMs(),
     log: (level, message, fields) => log.write(level, message, fields),
+    ask: (name, what, parts) => ask(imports, name, what, parts),
   });
   const call = { nowMs: null };
   globals(call, log, clock, random);
@@ -25,6 +26,16 @@ export function frame(plugin, hooks, imports, places) {
     }
   }
   return wrapped;
+}
+
+/** A function of the host behind a right. */
+function ask(imports, name, what, parts) {
+  if (imports[name] === undefined) throw new Error(`plugin.toml asks for no right that opens ${name}`);
+  try {
+    return imports[name][what](...parts);
+  } catch (error) {
+    throw typeof error?.tag === "string" ? new AccessError(error.tag, error.val) : error;
+  }
 }
 
 function framed(hook, hookName, name, check, call, log, places) {

@@ -92,8 +92,41 @@ export function elapsedMs(): number;
 /** Lines for the operator's log: 64 of 2 KiB a call. */
 export const log: Record<"debug" | "info" | "warn" | "error", (message: string, fields?: object) => void>;
 
+/** The refusal of a host function, thrown. */
+export class AccessError extends Error {
+  constructor(tag: string, message?: string);
+  tag: "denied" | "quota" | "not-found" | "unavailable" | "invalid" | "other";
+}
+/** Devices of the tenant, as far as `capabilities.devices` reaches. */
+export const devices: {
+  get(id: string): Snapshot;
+  getFact(id: string, key: string): Fact | null;
+  search(group: string | null, after: string | null, limit: number): { items: Snapshot[]; next: string | null };
+  history(id: string, topic: string, limit: number): string[];
+};
+/** What the plugin has kept for this tenant. */
+export const kv: {
+  get(key: string): Uint8Array | null;
+  scan(prefix: string, after: string | null, limit: number): [key: string, value: Uint8Array][];
+};
+/** Calls to outside services that the grant names. */
+export const httpOut: {
+  send(message: {
+    method: string; url: string; headers: [string, string][]; body: Uint8Array; timeoutMs: number;
+  }): { status: number; headers: [string, string][]; body: Uint8Array };
+};
+/** Secrets of the tenant, used without being seen. */
+export const secrets: { names(): string[]; hmacSha256(name: string, data: Uint8Array): Uint8Array };
+/** Numbers for the operator's metrics. */
+export const metrics: { add(name: string, delta: number): void };
+
 /** What stands in for the host in a test. */
 export interface FakeHost {
+  devices?: Partial<typeof devices>;
+  kv?: Partial<typeof kv>;
+  httpOut?: Partial<typeof httpOut>;
+  secrets?: Partial<typeof secrets>;
+  metrics?: Partial<typeof metrics>;
   settings?: unknown;
   random?: (count: number) => Uint8Array;
   elapsedMs?: () => number;

@@ -10,7 +10,7 @@ export function attach(given) {
   host = given;
 }
 
-/** Runs `work` with a host made of `given` (`settings`, `random`, `elapsedMs`, `log`), for tests; returns what it returns. */
+/** Runs `work` with a host made of `given` (`settings`, `random`, `elapsedMs`, `log`, `devices`, …), for tests; returns what it returns. */
 export function withHost(given, work) {
   const before = host;
   host = {
@@ -18,6 +18,7 @@ export function withHost(given, work) {
     random: given.random ?? ((count) => new Uint8Array(count)),
     elapsedMs: given.elapsedMs ?? (() => 0),
     log: given.log ?? (() => {}),
+    ask: (name, what, parts) => given[name][what](...parts),
   };
   try {
     return work();
@@ -71,6 +72,29 @@ const line = (level) => (message, fields) =>
 
 /** Lines for the operator's log: 64 of 2 KiB a call. */
 export const log = { debug: line("debug"), info: line("info"), warn: line("warn"), error: line("error") };
+
+/** The refusal of a host function, thrown: `denied`, `quota`, `not-found`, `unavailable`, `invalid`. */
+export class AccessError extends Error {
+  constructor(tag, message) {
+    super(message ?? tag);
+    this.name = "AccessError";
+    this.tag = tag;
+  }
+}
+
+// Functions of the contract behind rights: what plugin.toml does not ask for is not there.
+const behind = (name) =>
+  new Proxy({}, { get: (_, what) => (...parts) => asked(`${name}.${String(what)}()`).ask(name, what, parts) });
+/** `get(id)`, `getFact(id, key)`, `search(group, after, limit)`, `history(id, topic, limit)`. */
+export const devices = behind("devices");
+/** `get(key)`, `scan(prefix, after, limit)`. */
+export const kv = behind("kv");
+/** `send({ method, url, headers, body, timeoutMs })`. */
+export const httpOut = behind("httpOut");
+/** `names()`, `hmacSha256(name, data)`. */
+export const secrets = behind("secrets");
+/** `add(name, delta)`. */
+export const metrics = behind("metrics");
 
 /** A remark about settings that keeps them from being saved. */
 export const refuse = (path, message) => ({ path, message, fatal: true });

@@ -17,8 +17,9 @@ from .hooks import (
     Panels,
     Settings,
 )
-from .host import FakeHost, elapsed_ms, log, random_bytes, read_settings, settings
+from .host import FakeHost, devices, elapsed_ms, http, kv, log, metrics, random_bytes, read_settings, secrets, settings
 from .types import (
+    AccessError,
     CallContext,
     Change,
     Channel,
@@ -34,9 +35,12 @@ from .types import (
     Finding,
     HookError,
     Keyed,
+    Message,
     Misconfigured,
+    Page,
     Permanent,
     Remedy,
+    Reply,
     Retryable,
     RuleInfo,
     Snapshot,

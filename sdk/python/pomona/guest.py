@@ -25,8 +25,9 @@ from .types import Channel, HookError
 # What cannot be imported in a call, since there are no files then, is imported now.
 _MODULES = []
 for _name in (
-    "imports.common imports.device imports.command imports.effect exports.settings exports.enrollment exports.command_amend "
-    "exports.command_validate exports.events exports.compliance exports.declarations exports.jobs exports.panels"
+    "imports.common imports.device imports.command imports.effect imports.devices imports.kv imports.http_out imports.secrets "
+    "imports.metrics exports.settings exports.enrollment "
+    "exports.command_amend exports.command_validate exports.events exports.compliance exports.declarations exports.jobs exports.panels"
 ).split():
     try:
         _MODULES.append(importlib.import_module(f"wit_world.{_name}"))
@@ -243,6 +244,18 @@ class _Host:
     @staticmethod
     def log(level, message, fields_json):
         log.write(_member(log.Level, level, "level"), message, fields_json)
+
+
+    @staticmethod
+    def ask(interface, function, parts):
+        module = sys.modules.get(f"wit_world.imports.{'http_out' if interface == 'http' else interface}")
+        if module is None:
+            raise RuntimeError(f"plugin.toml asks for no right that opens {interface}")
+        try:
+            return _lift(getattr(module, function)(*(_lower(part, interface) for part in parts)))
+        except Err as error:
+            refusal = error.value
+            raise types.AccessError(_word(refusal), getattr(refusal, "value", "")) from None
 
 
 class _Lines:

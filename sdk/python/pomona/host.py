@@ -26,7 +26,15 @@ def _asked(what: str) -> Any:
 class FakeHost:
     """Stands in for the host within a `with` block, in tests. Lines of the log are kept in `lines`."""
 
-    def __init__(self, settings: Any = None, random: Optional[Callable[[int], bytes]] = None, elapsed_ms: int = 0):
+    def __init__(
+        self,
+        settings: Any = None,
+        random: Optional[Callable[[int], bytes]] = None,
+        elapsed_ms: int = 0,
+        **interfaces: Any,
+    ):
+        """`interfaces`: an object with the functions that are asked, for each of `devices`, `kv`, `http`, …"""
+        self._interfaces = interfaces
         self._settings = {} if settings is None else settings
         self._random = random or bytes
         self._elapsed = elapsed_ms
@@ -52,6 +60,9 @@ class FakeHost:
 
     def log(self, level: str, message: str, fields: str) -> None:
         self.lines.append((level, message, fields))
+
+    def ask(self, interface: str, function: str, parts: tuple) -> Any:
+        return getattr(self._interfaces[interface], function)(*parts)
 
 
 def settings() -> Any:
@@ -80,3 +91,25 @@ def elapsed_ms() -> int:
 def log(message: str, level: str = "info", **fields: Any) -> None:
     """A line for the operator's log: 64 of 2 KiB a call. `level`: `debug`, `info`, `warn` or `error`."""
     _asked("log()").log(level, str(message), json.dumps(fields) if fields else "")
+
+
+class _Interface:
+    """Functions of the contract behind a right: what plugin.toml does not ask for is not there."""
+
+    def __init__(self, name: str):
+        self._name = name
+
+    def __getattr__(self, function: str) -> Callable[..., Any]:
+        return lambda *parts: _asked(f"{self._name}.{function}()").ask(self._name, function, parts)
+
+
+devices = _Interface("devices")
+"""`get(id)`, `get_fact(id, key)`, `search(group, after, limit)`, `history(id, topic, limit)`; they raise `AccessError`."""
+kv = _Interface("kv")
+"""`get(key)`, `scan(prefix, after, limit)`."""
+http = _Interface("http")
+"""`send(Message(…))`, which gives a `Reply`."""
+secrets = _Interface("secrets")
+"""`names()`, `hmac_sha256(name, data)`."""
+metrics = _Interface("metrics")
+"""`add(name, delta)`."""

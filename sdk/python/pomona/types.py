@@ -32,6 +32,14 @@ class Misconfigured(HookError):
     case = "misconfigured"
 
 
+class AccessError(Exception):
+    """The refusal of a host function. `case`: `denied`, `quota`, `not-found`, `unavailable`, `invalid` or `other`."""
+
+    def __init__(self, case: str, message: str = ""):
+        super().__init__(message or case)
+        self.case = case
+
+
 def _value(text: str, default: Any) -> Any:
     try:
         return json.loads(text)
@@ -260,3 +268,29 @@ class Step:
     again_in_ms: Optional[int] = None
 
 
+@dataclass
+class Page:
+    """Some devices and where the next begin."""
+
+    items: List[Snapshot]
+    next: Optional[str] = None
+
+
+@dataclass
+class Message:
+    """A request to an outside service. A header value `secret:NAME` is filled in by the host."""
+
+    method: str
+    url: str
+    headers: list = field(default_factory=list)
+    body: bytes = b""
+    timeout_ms: int = 5_000
+
+
+@dataclass
+class Reply:
+    """What an outside service replied."""
+
+    status: int
+    headers: list
+    body: bytes

@@ -74,13 +74,13 @@ async function run() {
   }
   const settings = exports.includes("settings");
   const hooks = settings ? [...job.hooks, "settings"] : job.hooks;
-  const version = job.version;
   const whole = await bundle(
     [
       `import * as plugin from ${entry};`,
       `import { frame } from ${JSON.stringify(`${job.sdk}/guest.js`)};`,
-      ...["log", "config", "clock", "random"].map((name) => `import ${name} from "pomona:host/${name}@${version}";`),
-      `const framed = frame(plugin, ${JSON.stringify(hooks)}, { log, config, clock, random }, globalThis.places ??= []);`,
+      ...job.imports.map(([name, path]) => `import ${name} from ${JSON.stringify(path)};`),
+      `const places = (globalThis.places = []);`,
+      `const framed = frame(plugin, ${JSON.stringify(hooks)}, { ${job.imports.map(([name]) => name).join(", ")} }, places);`,
       ...hooks.map((hook) => `export const ${hook} = framed.${hook};`),
     ].join("\n"),
     { sourcemap: "external", sourcesContent: false },
@@ -88,7 +88,7 @@ async function run() {
   const file = (end) => whole.outputFiles.find((output) => output.path.endsWith(end)).text;
   // Behind the code, so that its lines stay where they are; the list was handed over before it is filled.
   const told = places(JSON.parse(file(".js.map")));
-  const source = `${file("plugin.js")}\nglobalThis.places.push(...${JSON.stringify(told)});\n`;
+  const source = `${file("plugin.js")}\nglobalThis.places.push(...${JSON.stringify(told)});\ndelete globalThis.places;\n`;
   writeFileSync(`${job.work}/plugin.js`, source);
   const { component } = await componentize({
     witPath: settings ? job.wit_with_settings : job.wit,

@@ -54,9 +54,10 @@ const ALL: [Check; 5] = [
 ];
 
 /// Packages outside the workspace.
-const APART: [&str; 4] = [
+const APART: [&str; 5] = [
     "sdk/rust",
     "examples/compliance-hook",
+    "examples/lost-and-found",
     "examples/quiet-hours",
     "examples/welcome",
 ];

@@ -8,6 +8,7 @@
 
 mod architecture;
 mod kill_loop;
+mod languages;
 mod plugins;
 mod posture;
 mod regressions;

@@ -63,8 +63,12 @@ const APART: [&str; 5] = [
 ];
 
 /// Examples in JavaScript and in Python, below `examples`.
-const JAVASCRIPT: [&str; 2] = ["compliance-hook-javascript", "welcome-javascript"];
-const PYTHON: [&str; 2] = ["compliance-hook-python", "quiet-hours-python"];
+const JAVASCRIPT: [&str; 3] = [
+    "compliance-hook-javascript",
+    "ticket-bridge",
+    "welcome-javascript",
+];
+const PYTHON: [&str; 3] = ["compliance-hook-python", "quiet-hours-python", "roster-sync"];
 
 /// Runs the checks and prints the summary; whether all passed.
 ///

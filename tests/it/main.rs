@@ -9,6 +9,7 @@
 mod architecture;
 mod kill_loop;
 mod languages;
+mod outside;
 mod plugins;
 mod posture;
 mod regressions;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use pomona_plugin_host::{Manifest, Package, contract};
+use pomona_plugin_host::{Manifest, Package, Plugin, contract};
 use wasmparser::{Parser, Payload};
 use wit_component::{ComponentEncoder, StringEncoding};
 
@@ -17,6 +17,8 @@ use super::toolchain::{TARGET, Toolchain};
 pub(super) struct Built {
     pub(super) path: PathBuf,
     pub(super) package: Package,
+    /// The plugin, loaded.
+    pub(super) plugin: Plugin,
 }
 
 /// Builds the plugin in `folder`, checks that it runs here, and writes its package.
@@ -35,6 +37,7 @@ pub(super) async fn build(folder: &Path, out: Option<&Path>) -> anyhow::Result<B
             folder.display()
         );
     }
+    super::author::sdk::renew(folder)?;
     let module = compile_rust(folder)?;
     let component = componentize(&module, &manifest)?;
     let schema = match &manifest.settings.schema {
@@ -47,7 +50,7 @@ pub(super) async fn build(folder: &Path, out: Option<&Path>) -> anyhow::Result<B
         }
     };
     let package = Package::new(&text, component, schema, fixtures(folder)?)?;
-    super::load(&package)
+    let plugin = super::load(&package)
         .await
         .context("the plugin was built, but cannot be run")?;
     let name = format!("{}-{}.pomona", manifest.id, manifest.version);
@@ -61,7 +64,11 @@ pub(super) async fn build(folder: &Path, out: Option<&Path>) -> anyhow::Result<B
     }
     std::fs::write(&path, package.write()?)
         .with_context(|| format!("cannot write {}", path.display()))?;
-    Ok(Built { path, package })
+    Ok(Built {
+        path,
+        package,
+        plugin,
+    })
 }
 
 /// Runs cargo and reads the core module that it made.

@@ -8,8 +8,11 @@
 
 mod architecture;
 mod kill_loop;
+mod languages;
 mod plugins;
+mod posture;
 mod regressions;
 mod renewal;
 mod scep_foreign;
+mod stage;
 mod tidiness;

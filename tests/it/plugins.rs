@@ -1,97 +1,16 @@
 //! Plugins from the operator's side: a package is built, installed, switched on, obeyed, watched, stopped and taken out.
 
-use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-use pomona_simulator::{Fleet, Misbehaviour, Platform};
-use pomona_tests::{Lab, guest, pomona_binary};
+use pomona_tests::guest;
 use serde_json::{Value, json};
 
-/// Far longer than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::stage::{Stage, of, shown};
+
 const QUIET: &str = "org.pomona.quiet-hours";
 const WELCOME: &str = "org.pomona.welcome";
 
 /// Windows that are open at every time of the day, and ones that never are.
 const OPEN: &str =
     r#"{"windows": [{"from": "00:00", "to": "12:00"}, {"from": "12:00", "to": "00:00"}]}"#;
-
-struct Stage {
-    lab: Lab,
-    binary: PathBuf,
-    files: tempfile::TempDir,
-}
-
-impl Stage {
-    async fn open(settings: &[(&str, &str)]) -> Self {
-        let files = tempfile::tempdir().unwrap();
-        let binary = pomona_binary().unwrap();
-        let dir = files.path().join("server");
-        let lab = Lab::open(&binary, &dir, None, settings, true)
-            .await
-            .unwrap();
-        Self { lab, binary, files }
-    }
-
-    async fn good(&self, arguments: &[&str]) -> String {
-        let (good, said) = self.lab.verb(&self.binary, arguments).await.unwrap();
-        assert!(good, "{arguments:?}: {said}");
-        said
-    }
-
-    async fn bad(&self, arguments: &[&str]) -> String {
-        let (good, said) = self.lab.verb(&self.binary, arguments).await.unwrap();
-        assert!(!good, "{arguments:?}: {said}");
-        said
-    }
-
-    fn file(&self, name: &str, content: &str) -> String {
-        let path = self.files.path().join(name);
-        std::fs::write(&path, content).unwrap();
-        path.display().to_string()
-    }
-
-    async fn fleet(&self, devices: usize) -> Fleet {
-        let mut options = self.lab.fleet_options(devices).await.unwrap();
-        options.mix = vec![(Platform::IPhone, 1)];
-        options.users = 0;
-        options.misbehaviour = Misbehaviour::none();
-        let fleet = Fleet::start(options, Some(self.lab.apns.clone())).unwrap();
-        assert_eq!(fleet.settled().await, 0);
-        fleet
-    }
-
-    async fn timeline(&self, device: &str) -> Vec<Value> {
-        let path = self.lab.tenant.path(&format!("devices/{device}/timeline"));
-        self.lab.tenant.admin().list(&path).await.unwrap()
-    }
-
-    /// Waits until the timeline of a device holds such an event.
-    async fn wait_for(&self, device: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-        let found = tokio::time::timeout(PATIENCE, async {
-            // The server is another process: its state can only be asked for.
-            let mut pause = tokio::time::interval(Duration::from_millis(100));
-            loop {
-                pause.tick().await;
-                if let Some(event) = self.timeline(device).await.into_iter().find(&wanted) {
-                    return event;
-                }
-            }
-        });
-        match found.await {
-            Ok(event) => event,
-            Err(_) => panic!("it did not come: {:#?}", self.timeline(device).await),
-        }
-    }
-}
-
-fn of(kind: &'static str, request_type: &'static str) -> impl Fn(&Value) -> bool {
-    move |event| event["kind"] == kind && event["body"]["request_type"] == request_type
-}
-
-fn shown(path: &Path) -> String {
-    path.display().to_string()
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plugin_is_installed_obeyed_suspended_and_taken_out() {

@@ -31,9 +31,14 @@ pub fn guest_by(binary: &Path, name: &str) -> Result<PathBuf> {
     let root = checkout();
     let target = root.join("target/guests");
     let package = target.join(format!("{name}.pomona"));
+    let folder = root.join("examples").join(name);
+    // Cargo sees for itself what is fresh; the tools of the other languages always begin anew.
+    if !folder.join("Cargo.toml").is_file() && is_fresh(&package, &folder, binary) {
+        return Ok(package);
+    }
     let status = Command::new(binary)
         .args(["plugin", "build"])
-        .arg(root.join("examples").join(name))
+        .arg(&folder)
         .arg("--out")
         .arg(&package)
         .env("CARGO_TARGET_DIR", &target)
@@ -43,4 +48,30 @@ pub fn guest_by(binary: &Path, name: &str) -> Result<PathBuf> {
         bail!("the example {name} cannot be built");
     }
     Ok(package)
+}
+
+/// Whether the package is newer than the program that makes it and than every file that it is made of.
+fn is_fresh(package: &Path, folder: &Path, binary: &Path) -> bool {
+    let changed = |path: &Path| path.metadata().and_then(|file| file.modified()).ok();
+    let Some(made) = changed(package) else {
+        return false;
+    };
+    let older = |path: &Path| changed(path).is_some_and(|time| time < made);
+    let mut folders = vec![folder.to_path_buf()];
+    while let Some(next) = folders.pop() {
+        let Ok(entries) = std::fs::read_dir(&next) else {
+            return false;
+        };
+        for path in entries.flatten().map(|entry| entry.path()) {
+            let built = ["target", "node_modules", "__pycache__"];
+            if path.is_dir() {
+                if !built.iter().any(|name| path.ends_with(name)) {
+                    folders.push(path);
+                }
+            } else if !older(&path) {
+                return false;
+            }
+        }
+    }
+    older(binary)
 }

@@ -5,6 +5,7 @@
 
 mod flush;
 mod machine;
+mod plugin;
 mod queue;
 
 use std::{fs, path::PathBuf};
@@ -66,6 +67,12 @@ const BENCHES: &[Bench] = &[
         measures: "round trips of commands: five cases on both back ends",
         makes_load: true,
         run: queue::figures,
+    },
+    Bench {
+        name: "plugin",
+        measures: "compiling, loading and calling plugins through the engine's hooks",
+        makes_load: false,
+        run: plugin::figures,
     },
 ];
 

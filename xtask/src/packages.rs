@@ -52,6 +52,26 @@ const PACKAGES: &[Package] = &[
         present: || on_path("strace"),
     },
     Package {
+        name: "nodejs",
+        purpose: "plugins in JavaScript, and their tests",
+        present: || on_path("node"),
+    },
+    Package {
+        name: "npm",
+        purpose: "the tools for plugins in JavaScript",
+        present: || on_path("npm"),
+    },
+    Package {
+        name: "python3",
+        purpose: "plugins in Python, and their tests",
+        present: || on_path("python3"),
+    },
+    Package {
+        name: "python3-pip",
+        purpose: "the tools for plugins in Python",
+        present: has_pip,
+    },
+    Package {
         name: "xz-utils",
         purpose: "unpacking test data",
         present: || on_path("xz"),
@@ -125,6 +145,14 @@ fn keep_debian_from_making_a_cluster() -> Result<()> {
 fn on_path(program: &str) -> bool {
     env::split_paths(&env::var_os("PATH").unwrap_or_default())
         .any(|folder| folder.join(program).is_file())
+}
+
+/// Also where it did not come from Debian.
+fn has_pip() -> bool {
+    Command::new("python3")
+        .args(["-m", "pip", "--version"])
+        .output()
+        .is_ok_and(|output| output.status.success())
 }
 
 fn we_are_root() -> bool {

@@ -31,29 +31,56 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
+    /// Reads a line of cargo's test programs, of Node's (TAP) or of Python's unittest.
     fn add_line(&mut self, line: &str) {
-        let Some((_, numbers)) = line
-            .strip_prefix("test result: ")
-            .and_then(|rest| rest.split_once(". "))
-        else {
-            return;
-        };
-        self.programs += 1;
-        for part in numbers.split("; ") {
-            let mut words = part.split(' ');
-            let (Some(Ok(number)), Some(what)) =
-                (words.next().map(str::parse::<u64>), words.next())
-            else {
-                continue;
-            };
-            match what {
-                "passed" => self.passed += number,
-                "failed" => self.failed += number,
-                "ignored" => self.ignored += number,
-                _ => {}
+        let line = line.trim_end();
+        if let Some(numbers) = line.strip_prefix("test result: ") {
+            self.programs += 1;
+            let numbers = numbers.split_once(". ").map_or("", |(_, rest)| rest);
+            for part in numbers.split("; ") {
+                let mut words = part.split(' ');
+                let (Some(Ok(number)), Some(what)) =
+                    (words.next().map(str::parse::<u64>), words.next())
+                else {
+                    continue;
+                };
+                match what {
+                    "passed" => self.passed += number,
+                    "failed" => self.failed += number,
+                    "ignored" => self.ignored += number,
+                    _ => {}
+                }
             }
+        } else if let Some(number) = number(line, "# pass ", "") {
+            self.programs += 1;
+            self.passed += number;
+        } else if let Some(number) = number(line, "# fail ", "") {
+            self.failed += number;
+        } else if let Some(number) = number(line, "Ran ", " test") {
+            self.programs += 1;
+            self.passed += number;
+        } else if let Some(bad) = line.strip_prefix("FAILED (") {
+            let bad: u64 = bad
+                .split([',', ')'])
+                .filter_map(|part| part.split_once('='))
+                .filter(|(what, _)| matches!(what.trim(), "failures" | "errors"))
+                .filter_map(|(_, number)| number.parse::<u64>().ok())
+                .sum();
+            self.passed = self.passed.saturating_sub(bad);
+            self.failed += bad;
         }
     }
+}
+
+/// The number between two texts at the beginning of a line.
+fn number(line: &str, before: &str, after: &str) -> Option<u64> {
+    let rest = line.strip_prefix(before)?;
+    let end = if after.is_empty() {
+        rest.len()
+    } else {
+        rest.find(after)?
+    };
+    rest.get(..end)?.parse().ok()
 }
 
 /// Runs `command` as the step `name`: prints what it runs, passes its output on, and counts its tests.
@@ -126,6 +153,27 @@ mod tests {
             passed: 15,
             failed: 2,
             ignored: 1,
+        };
+        assert_eq!(counts, expected);
+    }
+
+    #[test]
+    fn other_runners_are_counted_too() {
+        let mut counts = Counts::default();
+        for line in [
+            "# tests 3\n",
+            "# pass 2\n",
+            "# fail 1\n",
+            "Ran 5 tests in 0.014s\n",
+            "FAILED (failures=1, errors=2)\n",
+        ] {
+            counts.add_line(line);
+        }
+        let expected = Counts {
+            programs: 2,
+            passed: 4,
+            failed: 4,
+            ignored: 0,
         };
         assert_eq!(counts, expected);
     }

@@ -54,7 +54,21 @@ const ALL: [Check; 5] = [
 ];
 
 /// Packages outside the workspace.
-const APART: [&str; 3] = ["sdk/rust", "examples/quiet-hours", "examples/welcome"];
+const APART: [&str; 5] = [
+    "sdk/rust",
+    "examples/compliance-hook",
+    "examples/lost-and-found",
+    "examples/quiet-hours",
+    "examples/welcome",
+];
+
+/// Examples in JavaScript and in Python, below `examples`.
+const JAVASCRIPT: [&str; 3] = [
+    "compliance-hook-javascript",
+    "ticket-bridge",
+    "welcome-javascript",
+];
+const PYTHON: [&str; 3] = ["compliance-hook-python", "quiet-hours-python", "roster-sync"];
 
 /// Runs the checks and prints the summary; whether all passed.
 ///
@@ -89,7 +103,7 @@ fn run_check(check: Check, arguments: &Arguments) -> Result<Outcome> {
                 .args(["--", "-D", "warnings"]),
         ),
         Check::Build => build(),
-        Check::Examples => examples(),
+        Check::Examples => examples(arguments),
         Check::Test => test(arguments),
     }
 }
@@ -113,13 +127,20 @@ fn build() -> Result<Outcome> {
     })
 }
 
-fn examples() -> Result<Outcome> {
+fn examples(arguments: &Arguments) -> Result<Outcome> {
+    let started = Instant::now();
     let mut all = Outcome {
         name: "examples",
         passed: true,
         time: Duration::ZERO,
         counts: Counts::default(),
     };
+    if let Err(error) = packages::ensure(!arguments.no_install) {
+        eprintln!("error: {error:#}");
+        all.passed = false;
+        return Ok(all);
+    }
+    let mut checks = Vec::new();
     for folder in APART {
         let manifest = format!("{folder}/Cargo.toml");
         let mut format = cargo();
@@ -130,30 +151,52 @@ fn examples() -> Result<Outcome> {
                 "CARGO_TARGET_DIR",
                 pomona_tests::checkout().join("target/guests"),
             );
-        for mut command in [format, test] {
-            let outcome = step::run("examples", &mut command)?;
-            all.passed &= outcome.passed;
-            all.time += outcome.time;
-            all.counts.passed += outcome.counts.passed;
-            all.counts.failed += outcome.counts.failed;
-            all.counts.ignored += outcome.counts.ignored;
-            all.counts.programs += outcome.counts.programs;
-        }
+        checks.extend([format, test]);
     }
-    // Built here, so that no test has to share the machine with a compiler.
-    for name in APART
+    // Built here, so that no test has to share the machine with a compiler; and before the tests of the scripts, which
+    // find the SDK where a build puts it.
+    let names = APART
         .iter()
-        .filter_map(|folder| folder.strip_prefix("examples/"))
-    {
+        .filter_map(|folder| folder.strip_prefix("examples/"));
+    for name in names.chain(JAVASCRIPT).chain(PYTHON) {
         println!("==> examples: pomona plugin build examples/{name}");
-        let started = Instant::now();
         if let Err(error) = pomona_tests::guest(name) {
             eprintln!("error: {error:#}");
             all.passed = false;
         }
-        all.time += started.elapsed();
     }
+    checks.extend(JAVASCRIPT.map(javascript_tests));
+    checks.extend(PYTHON.map(python_tests));
+    for mut command in checks {
+        let outcome = step::run("examples", &mut command)?;
+        all.passed &= outcome.passed && outcome.counts.failed == 0;
+        all.counts.passed += outcome.counts.passed;
+        all.counts.failed += outcome.counts.failed;
+        all.counts.ignored += outcome.counts.ignored;
+        all.counts.programs += outcome.counts.programs;
+    }
+    all.time = started.elapsed();
     Ok(all)
+}
+
+fn javascript_tests(name: &str) -> Command {
+    let mut node = Command::new("node");
+    node.args(["--test", "--test-reporter=tap"])
+        .current_dir(pomona_tests::checkout().join("examples").join(name));
+    node
+}
+
+/// As `python3 -m unittest`, which writes where nobody counts.
+fn python_tests(name: &str) -> Command {
+    const RUN: &str = "import sys, unittest; unittest.main(module=None, testRunner=unittest.TextTestRunner(stream=sys.stdout))";
+    let folder = pomona_tests::checkout().join("examples").join(name);
+    let mut python = Command::new("python3");
+    python
+        .args(["-c", RUN, "discover"])
+        .env("PYTHONPATH", folder.join("target/pomona/python"))
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .current_dir(folder);
+    python
 }
 
 fn test(arguments: &Arguments) -> Result<Outcome> {

@@ -7,6 +7,8 @@
     reason = "a test program: a panic is its way to fail"
 )]
 
+#[path = "hooks/posture.rs"]
+mod posture;
 #[path = "hooks/stubs.rs"]
 mod stubs;
 mod support;

@@ -58,12 +58,42 @@ pub fn world_of(manifest: &Manifest, settings: bool) -> Result<(Resolve, WorldId
         let group = map.parse().map_err(|(_, error)| told(&error))?;
         resolve.push_group(group).map_err(|error| told(&error))?;
     }
-    let version = crate::API;
-    let mut world = String::from("package pomona:this-plugin;\nworld plugin {\n");
-    for interface in OFFERED
+    let package = resolve
+        .push_str("plugin.wit", &text_of(manifest, settings))
+        .map_err(|error| told(&error))?;
+    let world = resolve
+        .select_world(&[package], Some("plugin"))
+        .map_err(|error| told(&error))?;
+    Ok((resolve, world))
+}
+
+/// The same world as a folder of WIT, for tools that read files: names with `/` between them, and contents. The world is
+/// named `plugin`.
+#[must_use]
+pub fn files_of(manifest: &Manifest, settings: bool) -> Vec<(String, String)> {
+    let mut files: Vec<(String, String)> = PACKAGES
+        .iter()
+        .flat_map(|package| package.iter())
+        .map(|(name, text)| match name.contains('/') {
+            true => (format!("deps/{name}"), (*text).to_owned()),
+            false => (format!("deps/hooks/{name}"), (*text).to_owned()),
+        })
+        .collect();
+    files.push(("plugin.wit".into(), text_of(manifest, settings)));
+    files
+}
+
+/// The interfaces of the host that the world of a plugin imports, without their version.
+pub fn imports_of(manifest: &Manifest) -> impl Iterator<Item = &'static str> {
+    OFFERED
         .into_iter()
         .chain(manifest.capabilities.interfaces())
-    {
+}
+
+fn text_of(manifest: &Manifest, settings: bool) -> String {
+    let version = crate::API;
+    let mut world = String::from("package pomona:this-plugin;\nworld plugin {\n");
+    for interface in imports_of(manifest) {
         world.push_str(&format!("  import {interface}@{version};\n"));
     }
     let hooks = manifest.hooks.keys().copied().map(HookName::as_str);
@@ -71,13 +101,7 @@ pub fn world_of(manifest: &Manifest, settings: bool) -> Result<(Resolve, WorldId
         world.push_str(&format!("  export pomona:hooks/{hook}@{version};\n"));
     }
     world.push_str("}\n");
-    let package = resolve
-        .push_str("plugin.wit", &world)
-        .map_err(|error| told(&error))?;
-    let world = resolve
-        .select_world(&[package], Some("plugin"))
-        .map_err(|error| told(&error))?;
-    Ok((resolve, world))
+    world
 }
 
 #[cfg(test)]
@@ -91,10 +115,33 @@ mod tests {
             .map(|hook| format!("[hooks.{}]\n", hook.as_str()))
             .collect();
         let manifest = Manifest::parse(&format!(
-            "id = \"org.example.a\"\nversion = \"1.0.0\"\napi = \"0.9\"\ntitle = \"A\"\n{hooks}[[jobs]]\nname = \"sync\"\n"
+            "id = \"org.example.a\"\nversion = \"1.0.0\"\napi = \"0.9\"\ntitle = \"A\"\n{hooks}[[jobs]]\nname = \"sync\"\n[[panels]]\nid = \"p\"\ntitle = \"P\"\n"
         ))
         .unwrap();
         let (resolve, world) = world_of(&manifest, true).unwrap();
         assert_eq!(resolve.worlds[world].exports.len(), HookName::ALL.len() + 1);
+    }
+    #[test]
+    fn a_world_as_files_says_the_same() {
+        let manifest = Manifest::parse(
+            "id = \"org.example.a\"\nversion = \"1.0.0\"\napi = \"0.9\"\ntitle = \"A\"\n[hooks.events]\n",
+        )
+        .unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        for (name, text) in files_of(&manifest, true) {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        let mut resolve = Resolve::default();
+        let (package, _) = resolve.push_dir(folder.path()).unwrap();
+        let read = resolve.select_world(&[package], Some("plugin")).unwrap();
+        let (composed, world) = world_of(&manifest, true).unwrap();
+        let names = |resolve: &Resolve, world: WorldId| -> Vec<String> {
+            let world = &resolve.worlds[world];
+            let all = world.imports.keys().chain(world.exports.keys());
+            all.map(|key| resolve.name_world_key(key)).collect()
+        };
+        assert_eq!(names(&resolve, read), names(&composed, world));
     }
 }

@@ -1,4 +1,4 @@
-//! House rules: a passcode, a recent operating system, supervision.
+//! House rules: a passcode, a recent operating system, supervision, a sign of life, an encrypted disk.
 //!
 //! Shows how an own rule becomes a finding with its evidence and a remedy. What is not known is `unknown`, never a pass.
 #![forbid(unsafe_code)]
@@ -7,14 +7,20 @@ use std::cmp::Ordering;
 
 use pomona_sdk::serde_json::json;
 use pomona_sdk::{
-    CallContext, Compliance, Finding, HookError, Remedy, RuleInfo, RuleVerdict, Severity, Snapshot,
-    command, finding, host, rule,
+    CallContext, Compliance, Finding, HookError, Platform, Remedy, RuleInfo, RuleVerdict, Severity,
+    Snapshot, command, finding, host, rule,
 };
 
 #[derive(serde::Deserialize)]
 struct Settings {
     #[serde(default = "recent")]
     minimum_os: String,
+    #[serde(default = "a_month")]
+    silent_days: u64,
+}
+
+fn a_month() -> u64 {
+    30
 }
 
 fn recent() -> String {
@@ -34,19 +40,23 @@ impl Compliance for HouseRules {
                 Severity::Medium,
             ),
             rule("supervised", "The device is supervised", Severity::Low),
+            rule("seen-lately", "The device has spoken lately", Severity::Low),
+            rule("disk-encrypted", "The disk is encrypted", Severity::High),
         ]
     }
 
-    fn evaluate(_context: &CallContext, device: &Snapshot) -> Result<Vec<Finding>, HookError> {
-        Ok(measure(&host::settings()?, device))
+    fn evaluate(context: &CallContext, device: &Snapshot) -> Result<Vec<Finding>, HookError> {
+        Ok(measure(&host::settings()?, context.now_ms, device))
     }
 }
 
-fn measure(settings: &Settings, device: &Snapshot) -> Vec<Finding> {
+fn measure(settings: &Settings, now_ms: u64, device: &Snapshot) -> Vec<Finding> {
     vec![
         passcode(device),
         os_current(&settings.minimum_os, device),
         supervised(device),
+        seen_lately(settings.silent_days, now_ms, device),
+        disk_encrypted(device),
     ]
 }
 
@@ -103,6 +113,43 @@ fn supervised(device: &Snapshot) -> Finding {
     }
 }
 
+fn seen_lately(days: u64, now_ms: u64, device: &Snapshot) -> Finding {
+    const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
+    let silent = now_ms.saturating_sub(device.seen_ms) / DAY_MS;
+    let (verdict, message) = match device.seen_ms {
+        0 => (RuleVerdict::Unknown, "it has never spoken".to_owned()),
+        _ if silent > days => (RuleVerdict::Fail, format!("silent for {silent} days")),
+        _ => (RuleVerdict::Pass, format!("it spoke within {days} days")),
+    };
+    finding("seen-lately", verdict, &message)
+}
+
+fn disk_encrypted(device: &Snapshot) -> Finding {
+    let rule = "disk-encrypted";
+    if !matches!(device.platform, Platform::Macos) {
+        return finding(
+            rule,
+            RuleVerdict::NotApplicable,
+            "this family always encrypts",
+        );
+    }
+    let known = device
+        .facts
+        .iter()
+        .find(|fact| fact.key == "security.fde-enabled");
+    let mut finding = match known.map(|fact| fact.value_json.as_str()) {
+        Some("true") => finding(rule, RuleVerdict::Pass, "FileVault is on"),
+        Some("false") => finding(rule, RuleVerdict::Fail, "FileVault is off"),
+        _ => finding(
+            rule,
+            RuleVerdict::Unknown,
+            "nobody has said whether FileVault is on",
+        ),
+    };
+    finding.evidence.extend(known.cloned());
+    finding
+}
+
 /// Compares versions part by part, as numbers; a part that is missing counts as 0.
 fn order(left: &str, right: &str) -> Ordering {
     let parts = |version: &str| -> [u32; 3] {
@@ -115,7 +162,7 @@ fn order(left: &str, right: &str) -> Ordering {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pomona_sdk::{Channel, EnrollmentKind, Fact, Platform};
+    use pomona_sdk::{Channel, EnrollmentKind, Fact};
 
     fn device(os: &str, passcode: Option<&str>, supervised: Option<bool>) -> Snapshot {
         let fact = |value: &str| Fact {
@@ -148,6 +195,7 @@ mod tests {
     fn what_is_not_known_never_passes() {
         let settings = Settings {
             minimum_os: recent(),
+            silent_days: a_month(),
         };
         use RuleVerdict::{Fail, Pass, Unknown};
         for (device, verdicts) in [
@@ -162,10 +210,26 @@ mod tests {
                 [Unknown, Pass, Unknown],
             ),
         ] {
-            let found = measure(&settings, &device);
-            let said: Vec<RuleVerdict> = found.iter().map(|finding| finding.verdict).collect();
+            let found = measure(&settings, 0, &device);
+            let first = found.iter().take(3);
+            let said: Vec<RuleVerdict> = first.map(|finding| finding.verdict).collect();
             assert_eq!(said, verdicts, "{found:?}");
         }
+    }
+
+    #[test]
+    fn silence_is_counted_in_days_and_a_mac_must_tell_of_its_disk() {
+        const DAY: u64 = 86_400_000;
+        let mut device = device("27", None, None);
+        device.seen_ms = 100 * DAY;
+        let lately = |now| seen_lately(30, now, &device).verdict;
+        assert_eq!(lately(130 * DAY), RuleVerdict::Pass);
+        assert_eq!(lately(131 * DAY), RuleVerdict::Fail);
+        device.seen_ms = 0;
+        assert_eq!(seen_lately(30, 0, &device).verdict, RuleVerdict::Unknown);
+        assert_eq!(disk_encrypted(&device).verdict, RuleVerdict::NotApplicable);
+        device.platform = Platform::Macos;
+        assert_eq!(disk_encrypted(&device).verdict, RuleVerdict::Unknown);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Owns: which are built, installed and switched on, with what settings, and what is told of them at the end. A machine
 //! that cannot build them still has its demo.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
@@ -12,7 +13,12 @@ use serde_json::Value;
 use crate::table::Table;
 
 /// The examples, with their ids and settings.
-const PLUGINS: [(&str, &str, &str); 2] = [
+const PLUGINS: [(&str, &str, &str); 3] = [
+    (
+        "compliance-hook",
+        "org.pomona.compliance-hook",
+        r#"{"minimum_os": "26.0"}"#,
+    ),
     ("welcome", "org.pomona.welcome", "{}"),
     (
         "quiet-hours",
@@ -20,6 +26,9 @@ const PLUGINS: [(&str, &str, &str); 2] = [
         r#"{"windows": [{"from": "00:00", "to": "12:00"}, {"from": "12:00", "to": "00:00"}]}"#,
     ),
 ];
+
+/// What a rule can say of a device.
+const VERDICTS: [&str; 4] = ["pass", "fail", "unknown", "not-applicable"];
 
 /// Builds the plugins and switches them on; why not, where that cannot be done.
 pub(super) async fn switch_on(lab: &Lab, binary: &Path, dir: &Path) -> Result<()> {
@@ -48,10 +57,35 @@ async fn verb(lab: &Lab, binary: &Path, arguments: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// What each plugin was asked, and what that cost.
+/// What each plugin was asked, what that cost, and what the rules say of the fleet.
 pub(super) async fn told(lab: &Lab) -> Result<String> {
-    let list = lab.tenant.admin().list(&lab.tenant.path("plugins")).await?;
-    Ok(table(&list))
+    let admin = lab.tenant.admin();
+    let list = admin.list(&lab.tenant.path("plugins")).await?;
+    let findings = admin.list(&lab.tenant.path("findings")).await?;
+    Ok(table(&list) + &rules(&findings))
+}
+
+/// How many devices pass each rule.
+fn rules(findings: &[Value]) -> String {
+    let mut counted: BTreeMap<&str, [usize; 4]> = BTreeMap::new();
+    for finding in findings {
+        let title = finding["title"].as_str().unwrap_or_default();
+        let verdict = finding["verdict"].as_str();
+        let place = VERDICTS.iter().position(|word| Some(*word) == verdict);
+        if let Some(count) = place.and_then(|n| counted.entry(title).or_default().get_mut(n)) {
+            *count += 1;
+        }
+    }
+    if counted.is_empty() {
+        return String::new();
+    }
+    let mut table =
+        Table::new(["rule", "pass", "fail", "unknown", "not applicable"]).right([1, 2, 3, 4]);
+    for (title, counts) in counted {
+        let [pass, fail, unknown, other] = counts.map(|count| count.to_string());
+        table.row([title.to_owned(), pass, fail, unknown, other]);
+    }
+    format!("\n{}", table.text())
 }
 
 fn table(plugins: &[Value]) -> String {
@@ -89,5 +123,12 @@ mod tests {
             "{told}"
         );
         assert_eq!(table(&[]), "");
+        let finding = |verdict: &str| json!({ "title": "A passcode is set", "verdict": verdict });
+        let told = rules(&[finding("pass"), finding("pass"), finding("unknown")]);
+        assert!(
+            told.contains("A passcode is set     2     0        1"),
+            "{told}"
+        );
+        assert_eq!(rules(&[]), "");
     }
 }

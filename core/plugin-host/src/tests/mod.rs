@@ -2,7 +2,9 @@
 //!
 //! Owns: how a guest is made of a few lines, and a call through the engine's own hook.
 
+mod deterministic;
 mod hostile;
+mod imports;
 mod limits;
 
 use std::sync::Arc;
@@ -55,8 +57,13 @@ fn module(fields: &str, body: &str) -> String {
 
 /// The component of a module in the text format.
 fn component(text: &str) -> Result<Vec<u8>, String> {
+    component_of(&manifest(), text)
+}
+
+/// The component of a module, of the world of this manifest.
+fn component_of(manifest: &Manifest, text: &str) -> Result<Vec<u8>, String> {
     let mut module = wat::parse_str(text).map_err(|error| error.to_string())?;
-    let (resolve, world) = world_of(&manifest(), false)?;
+    let (resolve, world) = world_of(manifest, false)?;
     wit_component::embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)
         .map_err(|error| format!("{error:#}"))?;
     ComponentEncoder::default()

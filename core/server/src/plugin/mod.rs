@@ -10,6 +10,7 @@ mod outside;
 mod remote;
 mod services;
 mod toolchain;
+mod tools;
 
 use std::path::{Path, PathBuf};
 

@@ -8,6 +8,8 @@ use std::process::Command;
 
 use anyhow::{Context, bail};
 
+use super::tools::{self, done};
+
 /// The target of guests.
 pub(super) const TARGET: &str = "wasm32-unknown-unknown";
 /// Debian's package of the compiler's libraries; which versions go with it, it says itself.
@@ -88,34 +90,13 @@ fn rustup_adds() -> bool {
 
 /// The folder with Debian's compiler, filled when it is not there.
 fn unpacked() -> anyhow::Result<PathBuf> {
-    let cache = std::env::var_os("XDG_CACHE_HOME")
-        .map(PathBuf::from)
-        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")))
-        .context("neither XDG_CACHE_HOME nor HOME is set")?
-        .join("pomona");
-    let root = cache.join("rust-web");
-    if root.is_dir() {
-        return Ok(root);
-    }
-    std::fs::create_dir_all(&cache).with_context(|| format!("cannot make {}", cache.display()))?;
-    // Whole or not at all: a folder under its final name is complete.
-    let part = cache.join(format!("rust-web.{}", std::process::id()));
-    let debs = part.join("debs");
-    std::fs::create_dir_all(&debs).with_context(|| format!("cannot make {}", debs.display()))?;
-    let filled = fill(&part, &debs);
-    if let Err(error) = filled {
-        // What is left of it helps nobody.
-        let _ = std::fs::remove_dir_all(&part);
-        return Err(error);
-    }
-    std::fs::remove_dir_all(&debs).context("cannot tidy up")?;
-    match std::fs::rename(&part, &root) {
-        Ok(()) => {}
-        // Another build has been quicker.
-        Err(_) if root.is_dir() => std::fs::remove_dir_all(&part).context("cannot tidy up")?,
-        Err(error) => return Err(error).context("cannot keep the unpacked compiler"),
-    }
-    Ok(root)
+    tools::kept("rust-web", |part| {
+        let debs = part.join("debs");
+        std::fs::create_dir_all(&debs)
+            .with_context(|| format!("cannot make {}", debs.display()))?;
+        fill(part, &debs)?;
+        std::fs::remove_dir_all(&debs).context("cannot tidy up")
+    })
 }
 
 fn fill(part: &Path, debs: &Path) -> anyhow::Result<()> {
@@ -157,15 +138,4 @@ fn dependency(package: &str, prefix: &str) -> anyhow::Result<String> {
         .find(|name| name.starts_with(prefix))
         .map(str::to_owned)
         .with_context(|| format!("Debian's {package} names no {prefix}*"))
-}
-
-fn done(command: &mut Command) -> anyhow::Result<String> {
-    let name = command.get_program().to_string_lossy().into_owned();
-    let output = command
-        .output()
-        .with_context(|| format!("{name} cannot be started"))?;
-    if !output.status.success() {
-        bail!("{name}: {}", String::from_utf8_lossy(&output.stderr).trim());
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

@@ -3,16 +3,18 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::super::error::Problem;
 use super::AdminState;
-use super::extract::{InTenant, PluginName, SecretName};
+use super::extract::{InTenant, PanelName, PluginName, SecretName};
 use super::json::JsonBody;
 use super::reply::{List, Reply};
 use crate::admin::plugin_work::{self, JobView, Notice, Rehearsal, SecretView};
 use crate::engine::Difference;
 use crate::error::Error;
+use crate::hooks::PanelInfo;
 
 /// Lists the jobs of plugins and how they are going.
 #[utoipa::path(get, path = "/api/v1/tenants/{tenant}/plugin-jobs", tag = "Plugins",
@@ -126,4 +128,50 @@ pub(crate) async fn rehearse(
     };
     let all = plugin_work::rehearse(&state.engine, call.tenant, &plugin, wanted).await?;
     Ok(Json(List::whole(all)))
+}
+
+/// Lists the panels of a plugin.
+#[utoipa::path(get, path = "/api/v1/tenants/{tenant}/plugins/{plugin}/panels", tag = "Plugins",
+    responses((status = 200, body = List<PanelInfo>)))]
+pub(crate) async fn panels(
+    State(state): State<AdminState>,
+    call: InTenant,
+    PluginName(plugin): PluginName,
+) -> Reply<List<PanelInfo>> {
+    let all = state.engine.panels(call.tenant, &plugin)?;
+    Ok(Json(List::whole(all)))
+}
+
+/// What a panel is to show.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Shown {
+    /// What the plugin makes of it.
+    #[serde(default)]
+    #[schema(value_type = Object)]
+    parameters: Map<String, Value>,
+}
+
+/// A panel as the plugin describes it: tables, forms and badges as JSON.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub(crate) struct Panel {
+    /// What is shown.
+    #[schema(value_type = Object)]
+    content: Value,
+}
+
+/// Shows a panel of a plugin.
+#[utoipa::path(post, path = "/api/v1/tenants/{tenant}/plugins/{plugin}/panels/{panel}", tag = "Plugins",
+    request_body = Shown, responses((status = 200, body = Panel)))]
+pub(crate) async fn panel(
+    State(state): State<AdminState>,
+    call: InTenant,
+    PluginName(plugin): PluginName,
+    PanelName(panel): PanelName,
+    JsonBody(shown): JsonBody<Shown>,
+) -> Reply<Panel> {
+    let parameters = Value::Object(shown.parameters);
+    let (engine, tenant) = (&state.engine, call.tenant);
+    let content = engine.panel(tenant, &plugin, &panel, &parameters).await?;
+    Ok(Json(Panel { content }))
 }

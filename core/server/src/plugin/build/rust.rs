@@ -1,78 +1,25 @@
-//! `pomona plugin build`: from a folder to a package.
+//! A plugin in Rust.
 //!
-//! Owns: the steps for a plugin in Rust. The plugin's own world is composed of its manifest, so that what the component
-//! imports is what the manifest asks for; a code that needs more does not build.
+//! Owns: cargo's run, and the way from the core module to a component. What the component imports is what the manifest
+//! asks for; a code that needs more does not build.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, bail};
-use pomona_plugin_host::{Manifest, Package, Plugin, contract};
+use pomona_plugin_host::{Manifest, contract};
 use wasmparser::{Parser, Payload};
 use wit_component::{ComponentEncoder, StringEncoding};
 
-use super::toolchain::{TARGET, Toolchain};
+use super::super::toolchain::{TARGET, Toolchain};
 
-/// What was built.
-pub(super) struct Built {
-    pub(super) path: PathBuf,
-    pub(super) package: Package,
-    /// The plugin, loaded.
-    pub(super) plugin: Plugin,
-}
-
-/// Builds the plugin in `folder`, checks that it runs here, and writes its package.
-pub(super) async fn build(folder: &Path, out: Option<&Path>) -> anyhow::Result<Built> {
-    let toml = folder.join("plugin.toml");
-    let text = std::fs::read_to_string(&toml).with_context(|| {
-        format!(
-            "cannot read {}; name the folder of a plugin",
-            toml.display()
-        )
-    })?;
-    let manifest = Manifest::parse(&text).with_context(|| toml.display().to_string())?;
-    if !folder.join("Cargo.toml").is_file() {
-        bail!(
-            "{} has no Cargo.toml; plugins are built from Rust",
-            folder.display()
-        );
-    }
-    super::author::sdk::renew(folder)?;
-    let module = compile_rust(folder)?;
-    let component = componentize(&module, &manifest)?;
-    let schema = match &manifest.settings.schema {
-        None => None,
-        Some(name) => {
-            let path = folder.join(name);
-            let text = std::fs::read_to_string(&path)
-                .with_context(|| format!("cannot read {}", path.display()))?;
-            Some(text)
-        }
-    };
-    let package = Package::new(&text, component, schema, fixtures(folder)?)?;
-    let plugin = super::load(&package)
-        .await
-        .context("the plugin was built, but cannot be run")?;
-    let name = format!("{}-{}.pomona", manifest.id, manifest.version);
-    let path = out.map_or_else(
-        || folder.join("target/pomona").join(name),
-        Path::to_path_buf,
-    );
-    if let Some(parent) = path.parent() {
-        std::fs::create_dir_all(parent)
-            .with_context(|| format!("cannot make {}", parent.display()))?;
-    }
-    std::fs::write(&path, package.write()?)
-        .with_context(|| format!("cannot write {}", path.display()))?;
-    Ok(Built {
-        path,
-        package,
-        plugin,
-    })
+/// The component of the plugin in `folder`.
+pub(super) fn component(folder: &Path, manifest: &Manifest) -> anyhow::Result<Vec<u8>> {
+    super::super::author::sdk::renew(folder)?;
+    componentize(&compile(folder)?, manifest)
 }
 
 /// Runs cargo and reads the core module that it made.
-fn compile_rust(folder: &Path) -> anyhow::Result<Vec<u8>> {
+fn compile(folder: &Path) -> anyhow::Result<Vec<u8>> {
     let mut cargo = Toolchain::find()?.cargo();
     cargo
         .args(["--message-format", "json-render-diagnostics"])
@@ -163,22 +110,4 @@ fn without_other_world(module: &[u8]) -> anyhow::Result<Vec<u8>> {
         }
     }
     Ok(kept)
-}
-
-fn fixtures(folder: &Path) -> anyhow::Result<BTreeMap<String, Vec<u8>>> {
-    let folder = folder.join("fixtures");
-    let mut fixtures = BTreeMap::new();
-    if !folder.is_dir() {
-        return Ok(fixtures);
-    }
-    for entry in std::fs::read_dir(&folder).with_context(|| folder.display().to_string())? {
-        let path = entry.with_context(|| folder.display().to_string())?.path();
-        if let Some(name) = path.file_name().and_then(|name| name.to_str())
-            && name.ends_with(".json")
-        {
-            let content = std::fs::read(&path).with_context(|| path.display().to_string())?;
-            fixtures.insert(name.to_owned(), content);
-        }
-    }
-    Ok(fixtures)
 }

@@ -1,0 +1,75 @@
+//! What plugins cost: compiling, loading, and calls with a fresh instance each.
+//!
+//! Owns: which packages are measured. The measuring is done by a program beside the plugin host, which calls plugins through the
+//! engine's own hooks.
+
+use std::process::Stdio;
+
+use anyhow::{Context, Result, bail};
+use pomona_tests::{cargo, guest_by};
+use serde_json::Value;
+
+use super::{Figure, Surroundings};
+use crate::build;
+
+/// The examples that are measured, where they can be built.
+const EXAMPLES: [&str; 3] = ["quiet-hours", "compliance-hook", "welcome"];
+
+pub(super) fn figures(_: &Surroundings) -> Result<Vec<Figure>> {
+    let server = build::server(true)?;
+    let mut measure = cargo();
+    measure
+        .args(["run", "--quiet", "--release", "--locked"])
+        .args([
+            "--package",
+            "pomona-plugin-host",
+            "--example",
+            "call_speed",
+            "--",
+        ]);
+    for name in EXAMPLES {
+        measure.arg(guest_by(&server, name)?);
+    }
+    let output = measure
+        .stderr(Stdio::inherit())
+        .output()
+        .context("start the measuring program")?;
+    if !output.status.success() {
+        bail!("the measuring program failed");
+    }
+    String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .map(figure)
+        .collect()
+}
+
+fn figure(line: &str) -> Result<Figure> {
+    let told: Value = serde_json::from_str(line).with_context(|| format!("no figure: {line}"))?;
+    let text = |name: &str| told[name].as_str().unwrap_or_default().to_owned();
+    let unit = match told["unit"].as_str() {
+        Some("µs") => "µs",
+        Some("ms") => "ms",
+        Some("KiB") => "KiB",
+        _ => "1/s",
+    };
+    Ok(Figure {
+        name: text("name"),
+        value: told["value"].as_f64().context("a figure without a value")?,
+        unit,
+        conditions: format!("{}, a device of 2 KB, fresh instance", text("plugin")),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_becomes_a_figure() {
+        let line = r#"{"plugin":"org.a.b","name":"compliance, median","value":11.5,"unit":"µs"}"#;
+        let told = figure(line).unwrap();
+        assert_eq!((told.value, told.unit), (11.5, "µs"));
+        assert!(told.conditions.contains("org.a.b"));
+        assert!(figure("nonsense").is_err());
+    }
+}

@@ -33,6 +33,8 @@ pub use hooks::{
     CommandAmend, CommandValidate, Compliance, Declarations, Enrollment, Events, Jobs, Panels,
     Routes, Settings, command, finding, rule,
 };
+#[cfg(feature = "schema")]
+pub use schemars;
 pub use serde_json;
 
 /// Most calls need no more than this, and a call that needs no more makes no memory grow.

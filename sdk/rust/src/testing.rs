@@ -89,6 +89,29 @@ impl Host {
     }
 }
 
+/// Holds `settings.schema.json` of the plugin against the type of its settings. A file that is not there or says something else
+/// is written anew and the test fails once, so that somebody looks at it.
+///
+/// # Panics
+/// When the file had to be written, or cannot be.
+#[cfg(feature = "schema")]
+pub fn settings_schema<T: crate::schemars::JsonSchema>() {
+    // Cargo names the plugin's folder to its tests.
+    let folder = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default();
+    let file = std::path::Path::new(&folder).join("settings.schema.json");
+    let wanted = crate::schemars::schema_for!(T).to_value();
+    let there = std::fs::read_to_string(&file).unwrap_or_default();
+    if crate::serde_json::from_str::<Value>(&there).is_ok_and(|there| there == wanted) {
+        return;
+    }
+    let written = std::fs::write(&file, format!("{wanted:#}\n"));
+    assert!(written.is_ok(), "{} cannot be written", file.display());
+    panic!(
+        "{} was not the schema of the type; it has been written anew, look at it and run the test again",
+        file.display()
+    );
+}
+
 /// An iPad of which nothing more is known.
 #[must_use]
 pub fn device() -> Snapshot {

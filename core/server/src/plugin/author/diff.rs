@@ -179,7 +179,11 @@ fn abouts(old: &Plugin, new: &Plugin, types: &[String]) -> anyhow::Result<Vec<Ab
                     });
                 }
             }
-            HookName::CommandAmend | HookName::Events | HookName::Jobs => {}
+            HookName::CommandAmend
+            | HookName::Events
+            | HookName::Jobs
+            | HookName::Routes
+            | HookName::Panels => {}
         }
     }
     if abouts.is_empty() {

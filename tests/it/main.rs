@@ -10,6 +10,7 @@ mod architecture;
 mod authors;
 mod kill_loop;
 mod languages;
+mod outside;
 mod plugins;
 mod posture;
 mod regressions;

@@ -1,10 +1,9 @@
 //! What plugins find out about devices, and what plugins may do, from the administrator's side.
 
-use std::io::Read;
-
 use pomona_tests::guest;
 use serde_json::{Value, json};
 
+use crate::outside::rewritten;
 use crate::stage::{Stage, shown};
 
 const RULES: &str = "org.pomona.compliance-hook";
@@ -191,28 +190,6 @@ fn hmac(secret: &str, body: &str) -> String {
         .iter()
         .map(|byte| format!("{byte:02x}"))
         .collect()
-}
-
-/// The package with another manifest.
-fn rewritten(package: &std::path::Path, change: impl Fn(&str) -> String) -> Vec<u8> {
-    let bytes = std::fs::read(package).unwrap();
-    let mut archive = tar::Archive::new(bytes.as_slice());
-    let mut out = tar::Builder::new(Vec::new());
-    for entry in archive.entries().unwrap() {
-        let mut entry = entry.unwrap();
-        let name = entry.path().unwrap().display().to_string();
-        let mut content = Vec::new();
-        entry.read_to_end(&mut content).unwrap();
-        if name == "plugin.toml" {
-            content = change(&String::from_utf8(content).unwrap()).into_bytes();
-        }
-        let mut header = tar::Header::new_ustar();
-        header.set_size(content.len() as u64);
-        header.set_mode(0o644);
-        out.append_data(&mut header, &name, content.as_slice())
-            .unwrap();
-    }
-    out.into_inner().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

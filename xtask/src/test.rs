@@ -68,7 +68,11 @@ const JAVASCRIPT: [&str; 3] = [
     "ticket-bridge",
     "welcome-javascript",
 ];
-const PYTHON: [&str; 3] = ["compliance-hook-python", "quiet-hours-python", "roster-sync"];
+const PYTHON: [&str; 3] = [
+    "compliance-hook-python",
+    "quiet-hours-python",
+    "roster-sync",
+];
 
 /// Runs the checks and prints the summary; whether all passed.
 ///

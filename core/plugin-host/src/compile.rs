@@ -52,7 +52,9 @@ pub struct CompileLimits {
 impl Default for CompileLimits {
     fn default() -> Self {
         Self {
-            wall: Duration::from_secs(60),
+            // What an expensive component costs is bounded by the processor's time in the child. CPython takes about
+            // twenty seconds of it, for each kind of hooks, and a busy machine gives it slowly.
+            wall: Duration::from_secs(300),
         }
     }
 }

@@ -118,8 +118,10 @@ pub(crate) fn config(kind: Kind, pool: bool) -> Config {
         let mut pooling = PoolingAllocationConfig::new();
         pooling
             .total_component_instances(POOL)
-            .total_core_instances(POOL * 4)
-            .total_memories(POOL * 2)
+            // CPython is 38 core instances, QuickJS is 11 with three memories: a pool must not run dry of parts while it
+            // has room for calls. An instance costs no address space, a memory costs 4 GiB of it.
+            .total_core_instances(POOL * 40)
+            .total_memories(POOL * 3)
             .total_tables(POOL * 4)
             .total_stacks(POOL)
             .max_core_instances_per_component(64)

@@ -63,10 +63,7 @@ pub(super) fn component(folder: &Path, manifest: &Manifest) -> anyhow::Result<Ve
     let imports: Vec<(String, String)> = contract::imports_of(manifest)
         .map(|import| {
             let name = import.rsplit('/').next().unwrap_or(import);
-            (
-                camel(name),
-                format!("{import}@{}", pomona_plugin_host::API),
-            )
+            (camel(name), format!("{import}@{}", pomona_plugin_host::API))
         })
         .collect();
     let job = json!({
@@ -77,7 +74,7 @@ pub(super) fn component(folder: &Path, manifest: &Manifest) -> anyhow::Result<Ve
         "sdk": sdk,
         "wit": work.path("wit"),
         "wit_with_settings": work.path("wit-settings"),
-        "work": work.path(""),
+        "work": work.0,
     });
     let mut node = Command::new("node");
     // Imports of a script from the command line are looked for in the folder it runs in.
@@ -102,14 +99,18 @@ fn entry(folder: &Path) -> anyhow::Result<String> {
         );
     };
     if !folder.join(main).is_file() {
-        bail!("{} names {main} as main, which is not there", path.display());
+        bail!(
+            "{} names {main} as main, which is not there",
+            path.display()
+        );
     }
     Ok(main.trim_start_matches("./").to_owned())
 }
 
 /// The folder of the tools, filled when they are not there.
 fn tools() -> anyhow::Result<PathBuf> {
-    let node = "a plugin in JavaScript needs Node.js 18 or newer (`node`, and `npm` for the first build)";
+    let node =
+        "a plugin in JavaScript needs Node.js 18 or newer (`node`, and `npm` for the first build)";
     if !works(Command::new("node").arg("--version")) {
         bail!("{node}; node cannot be started");
     }
@@ -184,7 +185,8 @@ mod tests {
     #[test]
     fn a_package_must_say_where_the_hooks_are() {
         let folder = tempfile::tempdir().unwrap();
-        let package = |text: &str| std::fs::write(folder.path().join("package.json"), text).unwrap();
+        let package =
+            |text: &str| std::fs::write(folder.path().join("package.json"), text).unwrap();
         let told = || entry(folder.path()).unwrap_err().to_string();
         package("{}");
         assert!(told().contains("\"main\""), "{}", told());

@@ -71,12 +71,12 @@ pub(super) fn component(folder: &Path, manifest: &Manifest) -> anyhow::Result<Ve
         "library": library,
         "wit": work.path("wit"),
         "wit_with_settings": work.path("wit-settings"),
-        "work": work.path(""),
+        "work": work.0,
     });
     let mut python = Command::new("python3");
     python
         .args(["-c", DRIVER])
-        .current_dir(work.path(""))
+        .current_dir(&work.0)
         .env("PYTHONPATH", &tools)
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .env("PYTHONNOUSERSITE", "1");
@@ -101,8 +101,11 @@ fn hook_of(hook: HookName) -> serde_json::Value {
 
 /// The folder of the tool, filled when it is not there.
 fn tools() -> anyhow::Result<PathBuf> {
-    if !works(Command::new("python3").args(["-c", "import sys; assert sys.version_info >= (3, 9)"])) {
-        bail!("a plugin in Python needs Python 3.9 or newer; python3 cannot be started, or is older");
+    if !works(Command::new("python3").args(["-c", "import sys; assert sys.version_info >= (3, 9)"]))
+    {
+        bail!(
+            "a plugin in Python needs Python 3.9 or newer; python3 cannot be started, or is older"
+        );
     }
     tools::kept(TOOLS, |part| {
         eprintln!("fetching the tools for Python with pip (70 MB, once)");

@@ -7,6 +7,7 @@
 )]
 
 mod architecture;
+mod authors;
 mod kill_loop;
 mod languages;
 mod outside;

@@ -95,6 +95,12 @@ impl HookName {
         matches!(self, Self::Events | Self::Jobs | Self::Routes)
     }
 
+    /// The hook of this interface.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|hook| hook.as_str() == word)
+    }
+
     /// The interface's name.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -241,8 +241,18 @@ impl Plugin {
         self.linked(Budget::of(hook)).map(|linked| &linked.places)
     }
 
+    /// The component as calls with this budget run it, for its types.
+    pub(crate) fn component(&self, budget: Budget) -> Result<&Component, PluginError> {
+        self.linked(budget).map(|linked| linked.pre.component())
+    }
+
+    /// The limits of its calls.
+    pub(crate) fn limits(&self) -> Limits {
+        self.limits
+    }
+
     /// Runs `work` on a fresh instance, within its time.
-    async fn call<T>(
+    pub(crate) async fn call<T>(
         &self,
         budget: Budget,
         call_id: String,

@@ -95,6 +95,8 @@ fn hook_of(hook: HookName) -> serde_json::Value {
         HookName::Compliance => ("Compliance", &["rules", "evaluate"]),
         HookName::Declarations => ("Declarations", &["contribute"]),
         HookName::Jobs => ("Jobs", &["run"]),
+        HookName::Routes => ("Routes", &["handle"]),
+        HookName::Panels => ("Panels", &["render"]),
     };
     json!({ "class": class, "functions": functions })
 }

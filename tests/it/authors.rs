@@ -135,6 +135,10 @@ fn a_new_project_passes_and_what_is_wrong_with_it_is_told() {
         said.contains("src/lib.rs:"),
         "the place of the panic: {said}"
     );
+    assert!(
+        said.contains("in <lunch::Plugin as") && !said.contains("Shim"),
+        "the way to it: {said}"
+    );
 
     desk.change("lunch/fixtures/first.json", "\"ipados\"", "\"ipadsos\"");
     let said = desk.bad(&["test", "lunch"]);

@@ -191,7 +191,7 @@ fn lower_variant(value: &Value, cases: &[Case<'_>], at: &str) -> Result<Val, Jso
             let problem = format!("the case {name} carries nothing; write {name:?}");
             return Err(wrong(at, problem));
         }
-        (Some(ty), None) if matches!(ty, Type::Option(_)) => Some(Val::Option(None)),
+        (Some(Type::Option(_)), None) => Some(Val::Option(None)),
         (Some(ty), None) => {
             let problem = format!(
                 "the case {name} carries {}; write {{{name:?}: …}}",

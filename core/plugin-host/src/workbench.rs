@@ -408,7 +408,9 @@ fn trace(error: &wasmtime::Error) -> Vec<String> {
         // Without the hash that the compiler appends.
         let name = format!("{:#}", rustc_demangle::demangle(name));
         let place = symbol.and_then(|s| Some((s.file()?, s.line()?)));
-        let foreign = LIBRARIES.iter().any(|library| name.starts_with(library));
+        let foreign = LIBRARIES.iter().any(|library| name.starts_with(library))
+            // What the SDK's `export!` puts between the contract and the author's type.
+            || name.contains("::_::Shim");
         let told = match place {
             Some((file, line)) => format!("{name} ({file}:{line})"),
             None => name,
@@ -419,7 +421,9 @@ fn trace(error: &wasmtime::Error) -> Vec<String> {
 }
 
 /// Functions of these say nothing about the plugin's own code.
-const LIBRARIES: [&str; 9] = [
+const LIBRARIES: [&str; 11] = [
+    "pomona:hooks/",
+    "pomona_sdk::bindings",
     "std::",
     "core::",
     "alloc::",

@@ -123,6 +123,8 @@ fn project(folder: &Path, id: &str, hook: First) -> anyhow::Result<Vec<(&'static
     Ok(vec![
         ("plugin.toml", manifest),
         ("Cargo.toml", filled(include_str!("template/cargo.toml"))),
+        // The versions that the SDK was tested with; cargo adds the project and takes out what it does not need.
+        ("Cargo.lock", sdk::LOCK.to_owned()),
         ("README.md", filled(include_str!("template/readme.md"))),
         ("Cargo.lock", lock(name)),
         (".gitignore", "/target\n".to_owned()),

@@ -30,6 +30,9 @@ const RUST: &[(&str, &str)] = sources![
     "src/testing/calls.rs",
 ];
 
+/// The versions of other packages that the SDK was built with.
+pub(super) const LOCK: &str = include_str!("../../../../../sdk/rust/Cargo.lock");
+
 const README: &str = "The SDK of Pomona for Rust and the contract of its plugins, as they came with `pomona`.\n\n\
     Change nothing here: `pomona plugin build` and `pomona plugin new --refresh` put the files of their own version into this place.\n";
 

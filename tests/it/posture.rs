@@ -119,15 +119,17 @@ async fn a_plugin_shows_a_panel_and_answers_requests_as_far_as_it_is_open() {
         .lab
         .tenant
         .path(&format!("plugins/{ID}/panels/silent"));
-    let asked = json!({ "parameters": { "days": 0 } });
-    let board = admin.post(&panel, &asked).await.unwrap();
+    let asked = "?parameters=%7B%22days%22%3A0%7D";
+    let board = admin.get(&format!("{panel}{asked}")).await.unwrap();
     assert_eq!(
         board["content"]["rows"].as_array().unwrap().len(),
         2,
         "{board:#}"
     );
     let no = stage.lab.tenant.path(&format!("plugins/{ID}/panels/other"));
-    assert!(admin.post(&no, &asked).await.is_err());
+    assert!(admin.get(&no).await.is_err());
+    let nonsense = format!("{panel}?parameters=x");
+    assert!(admin.get(&nonsense).await.is_err());
 
     // Behind a token, and for nobody without one.
     let page = stage.page(ID, "GET", "silent.csv", &[], "", true).await;

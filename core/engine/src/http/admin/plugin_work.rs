@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::super::error::Problem;
 use super::AdminState;
-use super::extract::{InTenant, PanelName, PluginName, SecretName};
+use super::extract::{Asked, InTenant, PanelName, PluginName, SecretName};
 use super::json::JsonBody;
 use super::reply::{List, Reply};
 use crate::admin::plugin_work::{self, JobView, Notice, Rehearsal, SecretView};
@@ -143,13 +143,12 @@ pub(crate) async fn panels(
 }
 
 /// What a panel is to show.
-#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct Shown {
-    /// What the plugin makes of it.
-    #[serde(default)]
-    #[schema(value_type = Object)]
-    parameters: Map<String, Value>,
+    /// A JSON object; what is in it is for the plugin to say. None is the same as an empty one.
+    parameters: Option<String>,
 }
 
 /// A panel as the plugin describes it: tables, forms and badges as JSON.
@@ -161,16 +160,21 @@ pub(crate) struct Panel {
 }
 
 /// Shows a panel of a plugin.
-#[utoipa::path(post, path = "/api/v1/tenants/{tenant}/plugins/{plugin}/panels/{panel}", tag = "Plugins",
-    request_body = Shown, responses((status = 200, body = Panel)))]
+#[utoipa::path(get, path = "/api/v1/tenants/{tenant}/plugins/{plugin}/panels/{panel}", tag = "Plugins",
+    params(Shown), responses((status = 200, body = Panel)))]
 pub(crate) async fn panel(
     State(state): State<AdminState>,
     call: InTenant,
     PluginName(plugin): PluginName,
     PanelName(panel): PanelName,
-    JsonBody(shown): JsonBody<Shown>,
+    Asked(shown): Asked<Shown>,
 ) -> Reply<Panel> {
-    let parameters = Value::Object(shown.parameters);
+    let parameters: Map<String, Value> = match &shown.parameters {
+        None => Map::new(),
+        Some(text) => serde_json::from_str(text)
+            .map_err(|_| Error::Invalid("parameters is a JSON object".into()))?,
+    };
+    let parameters = Value::Object(parameters);
     let (engine, tenant) = (&state.engine, call.tenant);
     let content = engine.panel(tenant, &plugin, &panel, &parameters).await?;
     Ok(Json(Panel { content }))

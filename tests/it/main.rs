@@ -7,8 +7,10 @@
 )]
 
 mod architecture;
+mod authors;
 mod kill_loop;
 mod languages;
+mod outside;
 mod plugins;
 mod posture;
 mod regressions;

@@ -1,10 +1,9 @@
 //! What plugins find out about devices, and what plugins may do, from the administrator's side.
 
-use std::io::Read;
-
 use pomona_tests::guest;
 use serde_json::{Value, json};
 
+use crate::outside::rewritten;
 use crate::stage::{Stage, shown};
 
 const RULES: &str = "org.pomona.compliance-hook";
@@ -106,26 +105,93 @@ async fn rules_of_a_plugin_are_kept_as_findings_that_can_be_explained() {
     stage.lab.stop().await.unwrap();
 }
 
-/// The package with another manifest.
-fn rewritten(package: &std::path::Path, change: impl Fn(&str) -> String) -> Vec<u8> {
-    let bytes = std::fs::read(package).unwrap();
-    let mut archive = tar::Archive::new(bytes.as_slice());
-    let mut out = tar::Builder::new(Vec::new());
-    for entry in archive.entries().unwrap() {
-        let mut entry = entry.unwrap();
-        let name = entry.path().unwrap().display().to_string();
-        let mut content = Vec::new();
-        entry.read_to_end(&mut content).unwrap();
-        if name == "plugin.toml" {
-            content = change(&String::from_utf8(content).unwrap()).into_bytes();
-        }
-        let mut header = tar::Header::new_ustar();
-        header.set_size(content.len() as u64);
-        header.set_mode(0o644);
-        out.append_data(&mut header, &name, content.as_slice())
-            .unwrap();
-    }
-    out.into_inner().unwrap()
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plugin_shows_a_panel_and_answers_requests_as_far_as_it_is_open() {
+    const ID: &str = "org.pomona.lost-and-found";
+    let package = shown(&guest("lost-and-found").unwrap());
+    let mut stage = Stage::open(&[("--plugins-allow-unsigned", "true")]).await;
+    let fleet = stage.fleet(2).await;
+    let device = stage.lab.tenant.devices().await.unwrap().remove(0).id;
+    stage.good(&["plugin", "install", &package]).await;
+    stage.good(&["plugin", "enable", ID]).await;
+    let admin = stage.lab.tenant.admin();
+    let panel = stage
+        .lab
+        .tenant
+        .path(&format!("plugins/{ID}/panels/silent"));
+    let asked = "?parameters=%7B%22days%22%3A0%7D";
+    let board = admin.get(&format!("{panel}{asked}")).await.unwrap();
+    assert_eq!(
+        board["content"]["rows"].as_array().unwrap().len(),
+        2,
+        "{board:#}"
+    );
+    let no = stage.lab.tenant.path(&format!("plugins/{ID}/panels/other"));
+    assert!(admin.get(&no).await.is_err());
+    let nonsense = format!("{panel}?parameters=x");
+    assert!(admin.get(&nonsense).await.is_err());
+
+    // Behind a token, and for nobody without one.
+    let page = stage.page(ID, "GET", "silent.csv", &[], "", true).await;
+    assert_eq!(page.status, 200);
+    assert_eq!(page.body, "serial,model,days\n");
+    assert!(page.header("content-security-policy").contains("sandbox"));
+    let page = stage.page(ID, "GET", "silent.csv", &[], "", false).await;
+    assert_eq!(page.status, 401);
+    let page = stage
+        .page("org.example.none", "GET", "x", &[], "", false)
+        .await;
+    assert_eq!(
+        page.status, 401,
+        "a stranger does not learn what is installed"
+    );
+    let page = stage
+        .page("org.example.none", "GET", "x", &[], "", true)
+        .await;
+    assert_eq!(page.status, 404);
+
+    // Open, but signed. Without its secret the plugin gives no answer.
+    let body = format!(r#"{{"device": "{device}", "at": "Room 12"}}"#);
+    let page = stage.page(ID, "POST", "found", &[], &body, false).await;
+    assert_eq!(page.status, 502, "{}", page.body);
+    let secret = stage.file("secret", "hush\n");
+    stage
+        .good(&[
+            "plugin",
+            "secret",
+            "set",
+            ID,
+            "front-desk",
+            "--host",
+            "desk.example.org",
+            "--file",
+            &secret,
+        ])
+        .await;
+    let listed = stage.json(&["plugin", "secret", "list", ID]).await;
+    assert_eq!(listed[0]["name"], "front-desk");
+    assert!(!listed.to_string().contains("hush"));
+    let page = stage.page(ID, "POST", "found", &[], &body, false).await;
+    assert_eq!(page.status, 403, "{}", page.body);
+    let signature = hmac("hush", &body);
+    let signed = [("x-signature", signature.as_str())];
+    let page = stage.page(ID, "POST", "found", &signed, &body, false).await;
+    assert_eq!((page.status, page.body.as_str()), (202, "noted"));
+    let path = stage.lab.tenant.path(&format!("devices/{device}/facts"));
+    let facts = admin.get(&path).await.unwrap();
+    assert_eq!(facts["items"][0]["value"], "Room 12", "{facts:#}");
+    fleet.stop().await;
+    stage.lab.stop().await.unwrap();
+}
+
+/// HMAC-SHA-256 in hexadecimal.
+fn hmac(secret: &str, body: &str) -> String {
+    let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, secret.as_bytes());
+    let tag = aws_lc_rs::hmac::sign(&key, body.as_bytes());
+    tag.as_ref()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]

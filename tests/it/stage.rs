@@ -81,6 +81,33 @@ impl Stage {
         }
     }
 
+    /// Asks a plugin's address.
+    pub(crate) async fn page(
+        &self,
+        plugin: &str,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+        with_token: bool,
+    ) -> Page {
+        // The paths of the API name the tenant in the same place.
+        let tenant = self.lab.tenant.path("x");
+        let tenant = tenant.split('/').rev().nth(1).unwrap();
+        let address = format!("/plugins/{tenant}/{plugin}/{path}");
+        let method = method.parse().unwrap();
+        let admin = self.lab.tenant.admin();
+        let answer = admin
+            .page(method, &address, headers, body, with_token)
+            .await;
+        let (parts, body) = answer.unwrap().into_parts();
+        Page {
+            status: parts.status.as_u16(),
+            headers: parts.headers,
+            body: String::from_utf8_lossy(&body).into_owned(),
+        }
+    }
+
     pub(crate) async fn timeline(&self, device: &str) -> Vec<Value> {
         let path = self.lab.tenant.path(&format!("devices/{device}/timeline"));
         self.lab.tenant.admin().list(&path).await.unwrap()
@@ -102,6 +129,21 @@ impl Stage {
             Ok(event) => event,
             Err(_) => panic!("it did not come: {:#?}", self.timeline(device).await),
         }
+    }
+}
+
+/// What a plugin's address answered.
+pub(crate) struct Page {
+    pub(crate) status: u16,
+    headers: http::HeaderMap,
+    pub(crate) body: String,
+}
+
+impl Page {
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers
+            .get(name)
+            .map_or("", |value| value.to_str().unwrap())
     }
 }
 

@@ -163,6 +163,44 @@ impl Admin {
         Ok((status, value))
     }
 
+    /// Sends any request, with the token or without, and gives the answer as it came.
+    ///
+    /// # Errors
+    /// The server was not reached or did not answer in a minute.
+    pub async fn page(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+        with_token: bool,
+    ) -> Result<http::Response<Bytes>> {
+        let url = self
+            .base
+            .join(path)
+            .with_context(|| format!("the path {path}"))?;
+        let mut request = Request::builder().method(method).uri(url.as_str());
+        if with_token {
+            request = request.header(header::AUTHORIZATION, &self.authorization);
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request
+            .body(Full::new(Bytes::from(body.to_owned())))
+            .with_context(|| format!("the request {path}"))?;
+        let answered = tokio::time::timeout(LIMIT, async {
+            let (parts, body) = self.client.request(request).await?.into_parts();
+            let body = Limited::new(body, MAX_ANSWER_BYTES);
+            let bytes = body.collect().await.map_err(anyhow::Error::from_boxed)?;
+            anyhow::Ok(http::Response::from_parts(parts, bytes.to_bytes()))
+        });
+        answered
+            .await
+            .with_context(|| format!("{path}: no answer within {LIMIT:?}"))?
+            .with_context(|| format!("ask {path}"))
+    }
+
     async fn succeed(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value> {
         let (status, value) = self.call(method.clone(), path, body, None).await?;
         if !status.is_success() {

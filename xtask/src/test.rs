@@ -54,16 +54,25 @@ const ALL: [Check; 5] = [
 ];
 
 /// Packages outside the workspace.
-const APART: [&str; 4] = [
+const APART: [&str; 5] = [
     "sdk/rust",
     "examples/compliance-hook",
+    "examples/lost-and-found",
     "examples/quiet-hours",
     "examples/welcome",
 ];
 
 /// Examples in JavaScript and in Python, below `examples`.
-const JAVASCRIPT: [&str; 2] = ["compliance-hook-javascript", "welcome-javascript"];
-const PYTHON: [&str; 2] = ["compliance-hook-python", "quiet-hours-python"];
+const JAVASCRIPT: [&str; 3] = [
+    "compliance-hook-javascript",
+    "ticket-bridge",
+    "welcome-javascript",
+];
+const PYTHON: [&str; 3] = [
+    "compliance-hook-python",
+    "quiet-hours-python",
+    "roster-sync",
+];
 
 /// Runs the checks and prints the summary; whether all passed.
 ///

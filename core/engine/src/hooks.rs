@@ -7,6 +7,7 @@
 //! Lifelines are never put before a hook: `CheckOut`, `TokenUpdate`, bootstrap tokens, certificate renewal, the engine's
 //! own declarative sync, and commands sent with break-glass. Hooks are told of them afterwards, by events.
 
+mod pages;
 mod posture;
 mod table;
 mod work;
@@ -24,6 +25,7 @@ use crate::clock::Micros;
 use crate::event::{Event, EventKind};
 use crate::ids::{DeviceId, EnrollmentId, TenantId};
 
+pub use pages::{PageReply, PageRequest, PanelHook, PanelInfo, RouteHook};
 pub use posture::{
     ComplianceHook, Declaration, DeclarationHook, Finding, Question, Remedy, RuleInfo, RuleVerdict,
     Severity,
@@ -351,6 +353,10 @@ pub struct Hooks {
     pub declarations: Vec<Arc<dyn DeclarationHook>>,
     /// Work in the background.
     pub jobs: Vec<Arc<dyn JobHook>>,
+    /// Answer requests.
+    pub routes: Vec<Arc<dyn RouteHook>>,
+    /// Show panels.
+    pub panels: Vec<Arc<dyn PanelHook>>,
 }
 
 impl std::fmt::Debug for Hooks {
@@ -364,6 +370,8 @@ impl std::fmt::Debug for Hooks {
             .field("compliance", &self.compliance.len())
             .field("declarations", &self.declarations.len())
             .field("jobs", &self.jobs.len())
+            .field("routes", &self.routes.len())
+            .field("panels", &self.panels.len())
             .finish()
     }
 }
@@ -413,6 +421,8 @@ impl Hooks {
         self.compliance.extend(other.compliance);
         self.declarations.extend(other.declarations);
         self.jobs.extend(other.jobs);
+        self.routes.extend(other.routes);
+        self.panels.extend(other.panels);
     }
 
     /// Asks every enrollment hook; the strictest answer holds.

@@ -40,6 +40,20 @@ pub(crate) struct CallState {
     pub(crate) panic: Option<String>,
     /// What the call ran out of.
     pub(crate) exhausted: Option<&'static str>,
+    meter: Meter,
+    /// Lines of the log, where somebody listens.
+    heard: Option<Vec<Heard>>,
+}
+
+/// A line of the log of a call that was made by hand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heard {
+    /// How grave it is: `debug`, `info`, `warn` or `error`.
+    pub level: &'static str,
+    /// What it says, tamed.
+    pub message: String,
+    /// Its fields, as JSON, or empty.
+    pub fields: String,
 }
 
 /// For whom calls are made: the tenant, its rights and settings, and what serves it.
@@ -99,6 +113,8 @@ pub(crate) fn store(runtime: &Runtime, plan: CallPlan) -> Store<CallState> {
             lines: 0,
             panic: None,
             exhausted: None,
+            meter: plan.meter.clone(),
+            heard: None,
         },
     );
     store.limiter(|state| &mut state.account);
@@ -130,6 +146,32 @@ impl CallState {
             return Err(wasmtime::format_err!("too many host calls"));
         }
         Ok(())
+    }
+
+    /// Begins a call by hand: nothing that the host knows of the one before reaches it, and somebody listens.
+    pub(crate) fn begin(&mut self, call_id: &str, seed: u64, whose: &Arc<Whose>) {
+        self.call_id = call_id.to_owned();
+        self.seed = seed;
+        self.settings = whose.settings.clone();
+        self.whose = whose.clone();
+        (self.drawn, self.host_calls, self.lines) = (0, 0, 0);
+        self.begun = Instant::now();
+        self.heard = Some(Vec::new());
+    }
+
+    /// What was written into the log since [`CallState::begin`].
+    pub(crate) fn heard(&mut self) -> Vec<Heard> {
+        self.heard.take().unwrap_or_default()
+    }
+
+    /// Processor time that the call has used.
+    pub(crate) fn used(&self) -> Duration {
+        self.meter.used()
+    }
+
+    /// Calls of host functions so far.
+    pub(crate) fn host_calls(&self) -> u32 {
+        self.host_calls
     }
 
     /// The plugin's id.
@@ -175,6 +217,18 @@ impl log::Host for CallState {
         }
         let message = tame(&message, self.limits.log_bytes);
         let fields = tame(&fields_json, self.limits.log_bytes);
+        if let Some(heard) = &mut self.heard {
+            heard.push(Heard {
+                level: match level {
+                    Level::Debug => "debug",
+                    Level::Info => "info",
+                    Level::Warn => "warn",
+                    Level::Error => "error",
+                },
+                message: message.clone(),
+                fields: fields.clone(),
+            });
+        }
         let (plugin, call) = (&*self.plugin, self.call_id.as_str());
         match level {
             Level::Debug => tracing::debug!(plugin, call, fields, "plugin: {message}"),

@@ -115,7 +115,7 @@ mod tests {
             .map(|hook| format!("[hooks.{}]\n", hook.as_str()))
             .collect();
         let manifest = Manifest::parse(&format!(
-            "id = \"org.example.a\"\nversion = \"1.0.0\"\napi = \"0.9\"\ntitle = \"A\"\n{hooks}[[jobs]]\nname = \"sync\"\n"
+            "id = \"org.example.a\"\nversion = \"1.0.0\"\napi = \"0.9\"\ntitle = \"A\"\n{hooks}[[jobs]]\nname = \"sync\"\n[[panels]]\nid = \"p\"\ntitle = \"P\"\n"
         ))
         .unwrap();
         let (resolve, world) = world_of(&manifest, true).unwrap();

@@ -3,15 +3,17 @@
 //! Owns: which hook of the engine becomes which call of the contract, and how an answer that cannot be used is treated: as no
 //! answer, so that the failure policy holds.
 
+mod posture;
+mod work;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use pomona_engine::clock::{DAY, Micros};
 use pomona_engine::hooks::{
-    Change, CommandAmendHook, CommandDraft, CommandValidateHook, CommandVerdict, ComplianceHook,
-    Declaration, DeclarationHook, DeviceSnapshot, EnrollmentDecision, EnrollmentHook,
-    EnrollmentRequest, EventObserver, Finding, HookError, Hooks, JobHook, JobInfo, JobStep,
-    KeyedEffect, Occasion, Question, RuleInfo, Stage,
+    Change, CommandAmendHook, CommandDraft, CommandValidateHook, CommandVerdict, DeviceSnapshot,
+    EnrollmentDecision, EnrollmentHook, EnrollmentRequest, EventObserver, HookError, Hooks,
+    KeyedEffect, Occasion, Stage,
 };
 use pomona_engine::{Event, EventKind, PrincipalId};
 
@@ -19,7 +21,7 @@ use crate::bindings::exports::pomona::hooks as exports;
 use crate::bindings::pomona::types::common;
 use crate::bindings::pomona::types::device::Snapshot;
 use crate::convert::{self, short};
-use crate::manifest::{HookName, Job};
+use crate::manifest::HookName;
 use crate::plugin::{Enabled, PluginError};
 
 /// The hooks that a plugin has, for the engine's table.
@@ -35,6 +37,8 @@ pub fn hooks_of(enabled: &Arc<Enabled>) -> Hooks {
             HookName::Compliance => hooks.compliance.push(enabled.clone()),
             HookName::Declarations => hooks.declarations.push(enabled.clone()),
             HookName::Jobs => hooks.jobs.push(enabled.clone()),
+            HookName::Routes => hooks.routes.push(enabled.clone()),
+            HookName::Panels => hooks.panels.push(enabled.clone()),
         }
     }
     hooks
@@ -310,158 +314,5 @@ impl EventObserver for Enabled {
             .map_err(told)?
             .map_err(refused)?;
         self.carried(HookName::Events, effects)
-    }
-}
-
-#[async_trait]
-impl ComplianceHook for Enabled {
-    fn name(&self) -> &str {
-        self.id()
-    }
-
-    fn stamp(&self) -> String {
-        self.stamp.clone()
-    }
-
-    fn interval(&self) -> Option<Micros> {
-        self.again_after(HookName::Compliance)
-    }
-
-    fn concerns(&self, device: &DeviceSnapshot) -> bool {
-        self.concerned(HookName::Compliance, device)
-    }
-
-    async fn rules(&self) -> Result<Vec<RuleInfo>, HookError> {
-        let places = self.places(HookName::Compliance).map_err(told)?;
-        let place = places.compliance.as_ref().ok_or_else(absent)?;
-        let call_id = self.call_id(HookName::Compliance);
-        let rules = self
-            .ask(
-                HookName::Compliance,
-                &call_id,
-                0,
-                async |store, instance| {
-                    let hook = place.load(&mut *store, &instance)?;
-                    hook.call_rules(store).await
-                },
-            )
-            .await
-            .map_err(told)?;
-        Ok(rules.into_iter().map(convert::rule).collect())
-    }
-
-    async fn evaluate(&self, question: &Question) -> Result<Vec<Finding>, HookError> {
-        let hook = HookName::Compliance;
-        let places = self.places(hook).map_err(told)?;
-        let place = places.compliance.as_ref().ok_or_else(absent)?;
-        let context = self.context_as(hook, question.now, question.call_id.clone());
-        let (device, size) = self.seen(&question.device);
-        self.ask(hook, &context.call_id, size, async |store, instance| {
-            let hook = place.load(&mut *store, &instance)?;
-            hook.call_evaluate(store, &context, &device).await
-        })
-        .await
-        .map_err(told)?
-        .map_err(refused)?
-        .into_iter()
-        .map(|finding| {
-            convert::finding(finding).map_err(|problem| HookError::Permanent(short(&problem)))
-        })
-        .collect()
-    }
-}
-
-#[async_trait]
-impl DeclarationHook for Enabled {
-    fn name(&self) -> &str {
-        self.id()
-    }
-
-    fn stamp(&self) -> String {
-        self.stamp.clone()
-    }
-
-    fn interval(&self) -> Option<Micros> {
-        self.again_after(HookName::Declarations)
-    }
-
-    fn concerns(&self, device: &DeviceSnapshot) -> bool {
-        self.concerned(HookName::Declarations, device)
-    }
-
-    async fn contribute(&self, question: &Question) -> Result<Vec<Declaration>, HookError> {
-        let hook = HookName::Declarations;
-        let places = self.places(hook).map_err(told)?;
-        let place = places.declarations.as_ref().ok_or_else(absent)?;
-        let context = self.context_as(hook, question.now, question.call_id.clone());
-        let (device, size) = self.seen(&question.device);
-        self.ask(hook, &context.call_id, size, async |store, instance| {
-            let hook = place.load(&mut *store, &instance)?;
-            hook.call_contribute(store, &context, &device).await
-        })
-        .await
-        .map_err(told)?
-        .map_err(refused)?
-        .into_iter()
-        .map(|one| {
-            convert::declaration(one).map_err(|problem| HookError::Permanent(short(&problem)))
-        })
-        .collect()
-    }
-}
-
-#[async_trait]
-impl JobHook for Enabled {
-    fn name(&self) -> &str {
-        self.id()
-    }
-
-    fn principal(&self) -> Option<PrincipalId> {
-        Some(self.principal)
-    }
-
-    fn jobs(&self) -> Vec<JobInfo> {
-        let every = |job: &Job| job.every.as_deref().and_then(crate::manifest::interval);
-        self.manifest
-            .jobs
-            .iter()
-            .map(|job| JobInfo {
-                name: job.name.clone(),
-                every: every(job),
-            })
-            .collect()
-    }
-
-    async fn run(
-        &self,
-        occasion: Occasion,
-        job: &str,
-        cursor: Option<&str>,
-    ) -> Result<JobStep, HookError> {
-        let places = self.places(HookName::Jobs).map_err(told)?;
-        let place = places.jobs.as_ref().ok_or_else(absent)?;
-        let mut context = self.context(HookName::Jobs, occasion.now);
-        context.attempt = occasion.attempt;
-        context.dry_run = occasion.dry_run;
-        let step = self
-            .ask(
-                HookName::Jobs,
-                &context.call_id,
-                0,
-                async |store, instance| {
-                    let hook = place.load(&mut *store, &instance)?;
-                    hook.call_run(store, &context, job, cursor).await
-                },
-            )
-            .await
-            .map_err(told)?
-            .map_err(refused)?;
-        Ok(JobStep {
-            effects: self.carried(HookName::Jobs, step.effects)?,
-            cursor: step.cursor,
-            again: step
-                .again_in_ms
-                .map(|after| convert::micros(u64::from(after))),
-        })
     }
 }

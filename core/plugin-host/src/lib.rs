@@ -11,30 +11,40 @@ mod call;
 mod compile;
 pub mod contract;
 mod convert;
+mod fixture;
 mod hooks;
 mod imports;
+mod json;
 mod limits;
 mod manifest;
 mod meter;
 mod package;
 mod plugin;
+mod replay;
 mod rights;
 mod runtime;
 mod services;
 mod signature;
+mod span;
 #[cfg(test)]
 mod tests;
+mod workbench;
 
+pub use call::Heard;
 pub use compile::{Artefact, Artefacts, CompileLimits, Kind, compile, compile_here};
+pub use fixture::{Fixture, FixtureError};
 pub use hooks::hooks_of;
+pub use json::JsonError;
 pub use limits::{Budget, Limits};
 pub use manifest::{HookName, Job, Manifest, ManifestError};
 pub use package::{Package, PackageError};
 pub use plugin::{Enabled, Figures, Plugin, PluginError, Remark, Switch, kinds};
+pub use replay::{HostCall, Replay};
 pub use rights::{Capabilities, CommandRights, DeviceRights, FactRights, HttpRights, KvRights};
 pub use runtime::{Runtime, RuntimeError};
 pub use services::{ForPlugin, OutReply, OutRequest, ServiceError, Services};
 pub use signature::{Signature, SignatureError, SigningKey};
+pub use workbench::{Answer, Called, Cost, QUESTION_TIME_MS, Question, QuestionError};
 
 /// The version of the contract that this host speaks.
 pub const API: &str = "0.9.0";

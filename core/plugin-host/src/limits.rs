@@ -96,6 +96,8 @@ impl Budget {
                 Self::millis(2_000, 1_000).with_fuel_for(0)
             }
             HookName::Jobs => Self::millis(30_000, 5_000),
+            HookName::Routes => Self::millis(5_000, 200),
+            HookName::Panels => Self::millis(2_000, 100),
         }
     }
 

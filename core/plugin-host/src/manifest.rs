@@ -62,11 +62,15 @@ pub enum HookName {
     Declarations,
     /// Works in the background.
     Jobs,
+    /// Answers requests below its address.
+    Routes,
+    /// Shows panels.
+    Panels,
 }
 
 impl HookName {
     /// Every hook that this host calls.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Enrollment,
         Self::CommandAmend,
         Self::CommandValidate,
@@ -74,6 +78,8 @@ impl HookName {
         Self::Compliance,
         Self::Declarations,
         Self::Jobs,
+        Self::Routes,
+        Self::Panels,
     ];
 
     /// Whether the same question must get the same answer: such a hook runs with counted instructions, without a clock,
@@ -86,7 +92,13 @@ impl HookName {
     /// Whether it may reach outside.
     #[must_use]
     pub fn connected(self) -> bool {
-        matches!(self, Self::Events | Self::Jobs)
+        matches!(self, Self::Events | Self::Jobs | Self::Routes)
+    }
+
+    /// The hook of this interface.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|hook| hook.as_str() == word)
     }
 
     /// The interface's name.
@@ -100,6 +112,8 @@ impl HookName {
             Self::Compliance => "compliance",
             Self::Declarations => "declarations",
             Self::Jobs => "jobs",
+            Self::Routes => "routes",
+            Self::Panels => "panels",
         }
     }
 }
@@ -137,6 +151,31 @@ pub struct Manifest {
     /// Its jobs, for the hook `jobs`.
     #[serde(default)]
     pub jobs: Vec<Job>,
+    /// Its address, for the hook `routes`.
+    #[serde(default)]
+    pub routes: Routes,
+    /// Its panels, for the hook `panels`.
+    #[serde(default)]
+    pub panels: Vec<Panel>,
+}
+
+/// Who may ask a plugin's address.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Routes {
+    /// Paths below the plugin's address that may be asked for without a token, each whole.
+    #[serde(default)]
+    pub open: Vec<String>,
+}
+
+/// A panel of the console.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Panel {
+    /// Its name within the plugin.
+    pub id: String,
+    /// Its name for people.
+    pub title: String,
 }
 
 /// Work in the background.
@@ -236,6 +275,7 @@ impl Manifest {
         self.check_matching()?;
         self.check_rights()?;
         self.check_jobs()?;
+        self.check_pages()?;
         if let Some(memory) = self.limits.memory_mib
             && !(1..=256).contains(&memory)
         {
@@ -338,6 +378,29 @@ impl Manifest {
             {
                 return Err(field("jobs.every", EVERY));
             }
+        }
+        Ok(())
+    }
+
+    fn check_pages(&self) -> Result<(), ManifestError> {
+        if !self.routes.open.is_empty() && !self.hooks.contains_key(&HookName::Routes) {
+            return Err(field(
+                "routes.open",
+                "only a plugin with [hooks.routes] opens paths",
+            ));
+        }
+        if let Some(path) = self.routes.open.iter().find(|path| path.starts_with('/')) {
+            let advice = format!("{path:?}: write it without a slash before it");
+            return Err(field("routes.open", &advice));
+        }
+        if self.panels.is_empty() == self.hooks.contains_key(&HookName::Panels) {
+            return Err(field(
+                "panels",
+                "a plugin with [hooks.panels] has at least one [[panels]], and the other way round",
+            ));
+        }
+        if let Some(panel) = self.panels.iter().find(|panel| !plain(&panel.id)) {
+            return Err(field("panels.id", &format!("{:?}: {PLAIN}", panel.id)));
         }
         Ok(())
     }

@@ -136,6 +136,13 @@ impl Package {
         Self::of(members)
     }
 
+    /// The fixtures by name, without their folder.
+    pub fn fixtures(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.members.iter().filter_map(|(name, content)| {
+            Some((name.strip_prefix("fixtures/")?, content.as_slice()))
+        })
+    }
+
     /// Puts a signature into the package.
     pub fn sign(&mut self, key: &SigningKey) {
         self.signature = Some(key.sign(&self.digest()));

@@ -67,6 +67,8 @@ pub(crate) struct Places {
     pub(crate) compliance: Option<exports::compliance::GuestIndices>,
     pub(crate) declarations: Option<exports::declarations::GuestIndices>,
     pub(crate) jobs: Option<exports::jobs::GuestIndices>,
+    pub(crate) routes: Option<exports::routes::GuestIndices>,
+    pub(crate) panels: Option<exports::panels::GuestIndices>,
 }
 
 /// The component as one of the engines runs it.
@@ -214,7 +216,9 @@ impl Plugin {
                     events as "events",
                     compliance as "compliance",
                     declarations as "declarations",
-                    jobs as "jobs"
+                    jobs as "jobs",
+                    routes as "routes",
+                    panels as "panels"
                 );
                 Ok(())
             },
@@ -237,8 +241,18 @@ impl Plugin {
         self.linked(Budget::of(hook)).map(|linked| &linked.places)
     }
 
+    /// The component as calls with this budget run it, for its types.
+    pub(crate) fn component(&self, budget: Budget) -> Result<&Component, PluginError> {
+        self.linked(budget).map(|linked| linked.pre.component())
+    }
+
+    /// The limits of its calls.
+    pub(crate) fn limits(&self) -> Limits {
+        self.limits
+    }
+
     /// Runs `work` on a fresh instance, within its time.
-    async fn call<T>(
+    pub(crate) async fn call<T>(
         &self,
         budget: Budget,
         call_id: String,
@@ -407,6 +421,12 @@ fn find_places(pre: &InstancePre<CallState>, manifest: &Manifest) -> Result<Plac
             }
             HookName::Jobs => {
                 places.jobs = Some(exports::jobs::GuestIndices::new(pre).map_err(missing)?);
+            }
+            HookName::Routes => {
+                places.routes = Some(exports::routes::GuestIndices::new(pre).map_err(missing)?);
+            }
+            HookName::Panels => {
+                places.panels = Some(exports::panels::GuestIndices::new(pre).map_err(missing)?);
             }
         }
     }

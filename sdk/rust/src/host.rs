@@ -1,9 +1,15 @@
 //! What a plugin may ask of the host.
 //!
-//! Owns the functions that call out. In a native test there is no host: a test that needs one brings its own values.
+//! Owns the functions that call out. In a native test they ask the host of [`testing`](crate::testing).
 
+pub use crate::bindings::pomona::host::errors::AccessError;
+#[cfg(target_arch = "wasm32")]
 pub use crate::bindings::pomona::host::{
-    clock, devices, errors::AccessError, http_out, kv, log, metrics, random, secrets,
+    clock, config, devices, http_out, kv, log, metrics, random, secrets,
+};
+#[cfg(not(target_arch = "wasm32"))]
+pub use crate::testing::calls::{
+    clock, config, devices, http_out, kv, log, metrics, random, secrets,
 };
 use crate::{HookError, serde_json};
 
@@ -12,7 +18,7 @@ use crate::{HookError, serde_json};
 /// # Errors
 /// [`HookError::Misconfigured`] when they do not fit.
 pub fn settings<T: serde::de::DeserializeOwned>() -> Result<T, HookError> {
-    read_settings(&crate::bindings::pomona::host::config::get_json())
+    read_settings(&config::get_json())
 }
 
 /// As [`settings`], from a text at hand.

@@ -5,10 +5,14 @@
 //!
 //! Owns the Rust face of the contract `pomona:hooks@0.9.0`. Holds no policy, and talks to nothing but the host.
 
+#[cfg(any(test, target_arch = "wasm32"))]
+mod arena;
 pub mod bindings;
 mod export;
 mod hooks;
 pub mod host;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod testing;
 
 pub use bindings::exports::pomona::hooks::{
     command_validate::{Stage, Verdict},
@@ -29,7 +33,19 @@ pub use hooks::{
     CommandAmend, CommandValidate, Compliance, Declarations, Enrollment, Events, Jobs, Panels,
     Routes, Settings, command, finding, rule,
 };
+#[cfg(feature = "schema")]
+pub use schemars;
 pub use serde_json;
+
+/// Most calls need no more than this, and a call that needs no more makes no memory grow.
+#[cfg(all(
+    feature = "arena",
+    target_arch = "wasm32",
+    not(target_feature = "atomics")
+))]
+#[global_allocator]
+static ALLOCATOR: arena::Arena<std::alloc::System, { 128 << 10 }> =
+    arena::Arena::new(std::alloc::System);
 
 /// What a call does first: a panic tells the host its message before it ends the call.
 #[doc(hidden)]

@@ -199,6 +199,23 @@ impl Engine {
         Ok(done)
     }
 
+    /// Carries effects out by themselves, in one transaction.
+    pub(super) async fn carry_out(
+        &self,
+        origin: &Origin<'_>,
+        effects: Vec<KeyedEffect>,
+    ) -> Result<()> {
+        let prepared = self.prepare_effects(origin, effects).await?;
+        let mut tx = self.store().begin().await?;
+        self.lock_for(&mut tx, origin.tenant, &prepared, None)
+            .await?;
+        let done = self.apply_effects(&mut tx, origin, prepared).await?;
+        tx.commit().await?;
+        self.announce(done.events);
+        (self.shared().wake_push)();
+        Ok(())
+    }
+
     /// Applies effects and takes everything back: what would have changed.
     pub(super) async fn rehearse(
         &self,

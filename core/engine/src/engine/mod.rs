@@ -34,6 +34,7 @@ mod enrollments;
 mod jobs;
 mod look;
 mod observe;
+mod pages;
 
 pub(crate) use assess::Answer;
 pub use commands::{Cancelled, CommandBody, Enqueue, Enqueued, TargetResult};

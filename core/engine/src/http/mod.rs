@@ -8,6 +8,7 @@ mod error;
 mod identity;
 mod mdm;
 mod pace;
+mod plugins;
 mod scep;
 
 use std::net::IpAddr;
@@ -19,6 +20,7 @@ use crate::engine::Engine;
 pub use admin::{Access, admin_router, openapi_json};
 pub use enroll::enroll_router;
 pub use identity::IdentitySource;
+pub use plugins::plugin_router;
 pub use scep::scep_router;
 
 /// The certificate that the peer of a TLS connection showed, as DER. The listener puts it into the extensions

@@ -19,11 +19,14 @@ use super::{A, B, SECOND, becomes, events, watchers};
 
 type Answer<T> = Result<T, HookError>;
 
+type Measure = dyn Fn(&Question) -> Answer<Vec<Finding>> + Send + Sync;
+type Declare = dyn Fn(&Question) -> Answer<Vec<Declaration>> + Send + Sync;
+
 /// Measures by a function, under a stamp that can be changed.
 struct Meter {
     stamp: Mutex<String>,
     asked: Mutex<Vec<Question>>,
-    say: Box<dyn Fn(&Question) -> Answer<Vec<Finding>> + Send + Sync>,
+    say: Box<Measure>,
 }
 
 impl Meter {
@@ -74,7 +77,7 @@ impl ComplianceHook for Meter {
     }
 }
 
-struct Declarer(Box<dyn Fn(&Question) -> Answer<Vec<Declaration>> + Send + Sync>);
+struct Declarer(Box<Declare>);
 
 #[async_trait]
 impl DeclarationHook for Declarer {
@@ -353,6 +356,7 @@ async fn a_job_goes_on_where_it_stopped_and_its_effects_come_with_its_progress()
         let failed =
             "SELECT count(*) FROM plugin_job WHERE attempts = 1 AND last_error LIKE '%quota%'";
         becomes(&stage, failed, 1).await;
+        drop(time);
         assert_eq!(
             stage.sql.texts("SELECT name FROM plugin_value").await,
             ["a"]

@@ -5,7 +5,9 @@
 mod deterministic;
 mod hostile;
 mod imports;
+mod json;
 mod limits;
+mod workbench;
 
 use std::sync::Arc;
 

@@ -65,6 +65,12 @@ pub(crate) enum DeviceVerb {
         #[command(flatten)]
         more: More,
     },
+    /// Write the enrolled devices as plugins are shown them, one JSON object a line, for `pomona plugin diff`.
+    Export {
+        /// In this group.
+        #[arg(long)]
+        group: Option<String>,
+    },
     /// Show a device with its channels.
     Show {
         /// Its id, UDID or serial number.
@@ -154,6 +160,7 @@ pub(crate) async fn device(verb: DeviceVerb, api: &Api, out: &Output) -> anyhow:
             );
             out.list(&api.list(&path, more.most()).await?, DEVICE)
         }
+        DeviceVerb::Export { group } => super::export::export(group.as_deref(), api, out).await,
         DeviceVerb::Show { device } => show(&device, api, out).await,
         DeviceVerb::Timeline {
             device,

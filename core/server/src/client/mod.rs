@@ -8,6 +8,7 @@ mod api;
 mod commands;
 mod devices;
 mod enroll;
+mod export;
 mod output;
 mod place;
 mod posture;
@@ -18,7 +19,7 @@ use std::path::Path;
 use clap::Subcommand;
 
 pub(crate) use api::{Api, segment};
-pub(crate) use output::{Column, Output, print};
+pub(crate) use output::{Column, Output, clean, print};
 pub(crate) use place::{Place, UsageError};
 
 /// A verb of the client.

@@ -2,6 +2,7 @@
 //!
 //! Owns: the verbs. Building and checking need no server; the others are requests to the admin API.
 
+mod author;
 mod build;
 mod compile;
 mod manager;
@@ -51,6 +52,7 @@ const HERE: &[Column] = &[
 #[derive(Debug, Subcommand)]
 pub(crate) enum PluginVerb {
     /// Build a plugin's folder into a package.
+    #[command(visible_alias = "pack")]
     Build {
         /// The folder with plugin.toml.
         #[arg(default_value = ".")]
@@ -110,6 +112,8 @@ pub(crate) enum PluginVerb {
         /// Its id.
         id: String,
     },
+    #[command(flatten)]
+    Author(author::AuthorVerb),
     #[command(flatten)]
     Remote(remote::RemoteVerb),
 }
@@ -213,6 +217,7 @@ pub(crate) async fn run(verb: PluginVerb, place: &Place, dir: Option<&Path>) -> 
             let gone = api()?.call(Method::DELETE, &path, None, &[]).await?;
             out.said(&format!("{id} is removed"), &gone)
         }
+        PluginVerb::Author(verb) => author::run(verb, &out).await,
         PluginVerb::Remote(verb) => remote::run(verb, &api()?, &out).await,
     }
 }

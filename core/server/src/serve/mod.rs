@@ -18,7 +18,7 @@ use anyhow::Context;
 use metrics_exporter_prometheus::PrometheusHandle;
 use pomona_engine::Engine;
 use pomona_engine::hooks::Hooks;
-use pomona_engine::http::{IdentitySource, admin_router, device_router};
+use pomona_engine::http::{IdentitySource, admin_router, device_router, plugin_router};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -123,7 +123,9 @@ async fn listeners(
     stop: &CancellationToken,
 ) -> anyhow::Result<Vec<Listener>> {
     let health = health::router(engine.clone(), metrics, settings, stop.clone());
-    let admin = admin_router(engine.clone(), stop.clone()).merge(health);
+    let admin = admin_router(engine.clone(), stop.clone())
+        .merge(health)
+        .merge(plugin_router(engine.clone()));
     let mut listeners = vec![
         Listener::bind(
             "admin",

@@ -35,7 +35,7 @@ pub(crate) async fn authenticate(
 }
 
 /// The secret in the one `Authorization` header; a second header makes it nobody's.
-fn bearer(headers: &HeaderMap) -> Option<TokenSecret> {
+pub(in crate::http) fn bearer(headers: &HeaderMap) -> Option<TokenSecret> {
     let mut all = headers.get_all(header::AUTHORIZATION).iter();
     let value = all.next()?.to_str().ok()?;
     if all.next().is_some() {

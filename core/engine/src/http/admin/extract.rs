@@ -129,6 +129,8 @@ names! {
     PluginName = "plugin", "the plugin";
     /// A secret of a plugin, by name.
     SecretName = "secret", "the secret";
+    /// A panel of a plugin, by name.
+    PanelName = "panel", "the panel";
     /// A push topic.
     TopicName = "topic", "the push certificate";
 }

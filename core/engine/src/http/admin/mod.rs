@@ -37,6 +37,7 @@ mod tenants;
 mod tests;
 mod tokens;
 
+pub(super) use auth::bearer;
 pub use openapi::openapi_json;
 pub use route::Access;
 

@@ -74,6 +74,8 @@ use super::{
         plugin_work::rehearse,
         plugin_work::jobs,
         plugin_work::notices,
+        plugin_work::panels,
+        plugin_work::panel,
         plugins::list,
         plugins::enable,
         plugins::disable,

@@ -3,16 +3,18 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::super::error::Problem;
 use super::AdminState;
-use super::extract::{InTenant, PluginName, SecretName};
+use super::extract::{Asked, InTenant, PanelName, PluginName, SecretName};
 use super::json::JsonBody;
 use super::reply::{List, Reply};
 use crate::admin::plugin_work::{self, JobView, Notice, Rehearsal, SecretView};
 use crate::engine::Difference;
 use crate::error::Error;
+use crate::hooks::PanelInfo;
 
 /// Lists the jobs of plugins and how they are going.
 #[utoipa::path(get, path = "/api/v1/tenants/{tenant}/plugin-jobs", tag = "Plugins",
@@ -126,4 +128,54 @@ pub(crate) async fn rehearse(
     };
     let all = plugin_work::rehearse(&state.engine, call.tenant, &plugin, wanted).await?;
     Ok(Json(List::whole(all)))
+}
+
+/// Lists the panels of a plugin.
+#[utoipa::path(get, path = "/api/v1/tenants/{tenant}/plugins/{plugin}/panels", tag = "Plugins",
+    responses((status = 200, body = List<PanelInfo>)))]
+pub(crate) async fn panels(
+    State(state): State<AdminState>,
+    call: InTenant,
+    PluginName(plugin): PluginName,
+) -> Reply<List<PanelInfo>> {
+    let all = state.engine.panels(call.tenant, &plugin)?;
+    Ok(Json(List::whole(all)))
+}
+
+/// What a panel is to show.
+#[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct Shown {
+    /// A JSON object; what is in it is for the plugin to say. None is the same as an empty one.
+    parameters: Option<String>,
+}
+
+/// A panel as the plugin describes it: tables, forms and badges as JSON.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub(crate) struct Panel {
+    /// What is shown.
+    #[schema(value_type = Object)]
+    content: Value,
+}
+
+/// Shows a panel of a plugin.
+#[utoipa::path(get, path = "/api/v1/tenants/{tenant}/plugins/{plugin}/panels/{panel}", tag = "Plugins",
+    params(Shown), responses((status = 200, body = Panel)))]
+pub(crate) async fn panel(
+    State(state): State<AdminState>,
+    call: InTenant,
+    PluginName(plugin): PluginName,
+    PanelName(panel): PanelName,
+    Asked(shown): Asked<Shown>,
+) -> Reply<Panel> {
+    let parameters: Map<String, Value> = match &shown.parameters {
+        None => Map::new(),
+        Some(text) => serde_json::from_str(text)
+            .map_err(|_| Error::Invalid("parameters is a JSON object".into()))?,
+    };
+    let parameters = Value::Object(parameters);
+    let (engine, tenant) = (&state.engine, call.tenant);
+    let content = engine.panel(tenant, &plugin, &panel, &parameters).await?;
+    Ok(Json(Panel { content }))
 }

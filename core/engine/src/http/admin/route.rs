@@ -150,6 +150,8 @@ table! {
     PUT "/api/v1/tenants/{tenant}/plugins/{plugin}/secrets/{secret}", Tenant(Scope::PluginsWrite) => plugin_work::set_secret;
     DELETE "/api/v1/tenants/{tenant}/plugins/{plugin}/secrets/{secret}", Tenant(Scope::PluginsWrite) => plugin_work::forget_secret;
     POST "/api/v1/tenants/{tenant}/plugins/{plugin}/rehearse", Tenant(Scope::PluginsWrite) => plugin_work::rehearse;
+    GET "/api/v1/tenants/{tenant}/plugins/{plugin}/panels", Tenant(Scope::PluginsRead) => plugin_work::panels;
+    GET "/api/v1/tenants/{tenant}/plugins/{plugin}/panels/{panel}", Tenant(Scope::PluginsRead) => plugin_work::panel;
     GET "/api/v1/tenants/{tenant}/plugin-jobs", Tenant(Scope::PluginsRead) => plugin_work::jobs;
     GET "/api/v1/tenants/{tenant}/notices", Tenant(Scope::PluginsRead) => plugin_work::notices;
 

@@ -12,12 +12,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use pomona_plugin_host::{Manifest, Package, contract};
+use pomona_plugin_host::{Manifest, Package, Plugin, contract};
 
 /// What was built.
 pub(super) struct Built {
     pub(super) path: PathBuf,
     pub(super) package: Package,
+    /// The plugin, loaded.
+    pub(super) plugin: Plugin,
 }
 
 /// The languages of plugins, by the file that shows them.
@@ -85,7 +87,7 @@ pub(super) async fn build(folder: &Path, out: Option<&Path>) -> anyhow::Result<B
         }
     };
     let package = Package::new(&text, component, schema, fixtures(folder)?)?;
-    super::load(&package)
+    let plugin = super::load(&package)
         .await
         .context("the plugin was built, but cannot be run")?;
     let name = format!("{}-{}.pomona", manifest.id, manifest.version);
@@ -99,7 +101,11 @@ pub(super) async fn build(folder: &Path, out: Option<&Path>) -> anyhow::Result<B
     }
     std::fs::write(&path, package.write()?)
         .with_context(|| format!("cannot write {}", path.display()))?;
-    Ok(Built { path, package })
+    Ok(Built {
+        path,
+        package,
+        plugin,
+    })
 }
 
 /// A folder of files in the making, gone when the build ends.

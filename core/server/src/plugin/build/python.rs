@@ -60,6 +60,9 @@ pub(super) fn component(folder: &Path, manifest: &Manifest) -> anyhow::Result<Ve
             folder.display()
         );
     }
+    if manifest.hooks.contains_key(&HookName::Routes) {
+        bail!("the SDK for Python has no routes yet; write the plugin in Rust or JavaScript");
+    }
     let tools = tools()?;
     let library = library(folder)?;
     let work = Work::new(folder, manifest)?;
@@ -95,6 +98,8 @@ fn hook_of(hook: HookName) -> serde_json::Value {
         HookName::Compliance => ("Compliance", &["rules", "evaluate"]),
         HookName::Declarations => ("Declarations", &["contribute"]),
         HookName::Jobs => ("Jobs", &["run"]),
+        HookName::Routes => ("Routes", &["handle"]),
+        HookName::Panels => ("Panels", &["render"]),
     };
     json!({ "class": class, "functions": functions })
 }

@@ -14,6 +14,7 @@ use super::super::toolchain::{TARGET, Toolchain};
 
 /// The component of the plugin in `folder`.
 pub(super) fn component(folder: &Path, manifest: &Manifest) -> anyhow::Result<Vec<u8>> {
+    super::super::author::sdk::renew(folder)?;
     componentize(&compile(folder)?, manifest)
 }
 

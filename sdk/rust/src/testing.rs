@@ -1,0 +1,247 @@
+//! A host for native tests, and values that a test changes where it needs to.
+//!
+//! Owns what the functions of [`host`](crate::host) say outside a server: each thread has a host of its own, so that tests do not see each
+//! other. Knows no rights and no limits: `pomona plugin test` runs the real component under both.
+
+pub(crate) mod calls;
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::host::http_out::{Message, Reply};
+use crate::host::{AccessError, log};
+use crate::{
+    Actor, CallContext, Channel, Draft, EnrollmentKind, Event, Fact, Platform, Snapshot,
+    serde_json::Value,
+};
+
+thread_local! {
+    static HOST: RefCell<Host> = RefCell::new(Host::default());
+}
+
+/// A host: what it knows, and what it was told.
+#[derive(Clone, Debug, Default)]
+pub struct Host {
+    settings: Option<Value>,
+    kept: BTreeMap<String, Vec<u8>>,
+    devices: BTreeMap<String, Snapshot>,
+    history: Vec<(String, String, String)>,
+    signatures: BTreeMap<String, Vec<u8>>,
+    replies: VecDeque<Result<Reply, AccessError>>,
+    drawn: u64,
+    /// The requests that were sent outside.
+    pub sent: Vec<Message>,
+    /// The lines that were logged.
+    pub logged: Vec<(log::Level, String)>,
+    /// The counters, with their sums.
+    pub counted: BTreeMap<String, u64>,
+}
+
+impl Host {
+    /// With these settings of the tenant.
+    #[must_use]
+    pub fn settings(mut self, settings: Value) -> Self {
+        self.settings = Some(settings);
+        self
+    }
+
+    /// With a value that the plugin has kept.
+    #[must_use]
+    pub fn keeping(mut self, key: &str, value: &[u8]) -> Self {
+        self.kept.insert(key.into(), value.into());
+        self
+    }
+
+    /// With a device.
+    #[must_use]
+    pub fn device(mut self, device: Snapshot) -> Self {
+        self.devices.insert(device.id.clone(), device);
+        self
+    }
+
+    /// With an event in a device's timeline, older than those that were given before.
+    #[must_use]
+    pub fn history(mut self, device: &str, topic: &str, body: &Value) -> Self {
+        let event = (device.into(), topic.into(), body.to_string());
+        self.history.push(event);
+        self
+    }
+
+    /// With a secret whose HMAC is always this one.
+    #[must_use]
+    pub fn signature(mut self, secret: &str, hmac: &[u8]) -> Self {
+        self.signatures.insert(secret.into(), hmac.into());
+        self
+    }
+
+    /// With the answer to the next request that is sent outside and has none yet.
+    #[must_use]
+    pub fn reply(mut self, reply: Result<Reply, AccessError>) -> Self {
+        self.replies.push_back(reply);
+        self
+    }
+
+    /// Runs `work` with this host on this thread, and gives what came of it and the host as it is then.
+    pub fn run<T>(self, work: impl FnOnce() -> T) -> (T, Self) {
+        let before = HOST.replace(self);
+        let outcome = work();
+        (outcome, HOST.replace(before))
+    }
+}
+
+/// Holds `settings.schema.json` of the plugin against the type of its settings. A file that is not there or says something else
+/// is written anew and the test fails once, so that somebody looks at it.
+///
+/// # Panics
+/// When the file had to be written, or cannot be.
+#[cfg(feature = "schema")]
+pub fn settings_schema<T: crate::schemars::JsonSchema>() {
+    // Cargo names the plugin's folder to its tests.
+    let folder = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default();
+    let file = std::path::Path::new(&folder).join("settings.schema.json");
+    let wanted = crate::schemars::schema_for!(T).to_value();
+    let there = std::fs::read_to_string(&file).unwrap_or_default();
+    if crate::serde_json::from_str::<Value>(&there).is_ok_and(|there| there == wanted) {
+        return;
+    }
+    let written = std::fs::write(&file, format!("{wanted:#}\n"));
+    assert!(written.is_ok(), "{} cannot be written", file.display());
+    panic!(
+        "{} was not the schema of the type; it has been written anew, look at it and run the test again",
+        file.display()
+    );
+}
+
+/// An iPad of which nothing more is known.
+#[must_use]
+pub fn device() -> Snapshot {
+    Snapshot {
+        id: "d".into(),
+        channel: Channel::Device,
+        udid: None,
+        serial: None,
+        platform: Platform::Ipados,
+        model: "iPad13,18".into(),
+        os_version: "27.0".into(),
+        os_build: String::new(),
+        supervised: None,
+        shared_ipad: None,
+        kind: EnrollmentKind::Profile,
+        time_zone: None,
+        groups: Vec::new(),
+        seen_ms: 0,
+        revision: 1,
+        facts: Vec::new(),
+    }
+}
+
+/// A fact as a device would tell it.
+#[must_use]
+pub fn fact(key: &str, value: &Value) -> Fact {
+    Fact {
+        key: key.into(),
+        value_json: value.to_string(),
+        source: "device".into(),
+        observed_ms: 1,
+    }
+}
+
+/// The context of a first call, at this time in milliseconds since 1970 UTC.
+#[must_use]
+pub fn context(now_ms: u64) -> CallContext {
+    CallContext {
+        tenant: "t".into(),
+        plugin: "org.example.plugin".into(),
+        version: "1.0.0".into(),
+        hook: String::new(),
+        call_id: "call".into(),
+        attempt: 1,
+        now_ms,
+        seed: 1,
+        dry_run: false,
+        cause: None,
+        depth: 0,
+    }
+}
+
+/// A command that an administrator asks for.
+#[must_use]
+pub fn draft(request_type: &str, payload: &Value) -> Draft {
+    Draft {
+        request_type: request_type.into(),
+        payload_json: payload.to_string(),
+        actor: Actor::Person,
+    }
+}
+
+/// An event of the device of [`device`].
+#[must_use]
+pub fn event(kind: &str, body: &Value) -> Event {
+    Event {
+        id: "e".into(),
+        device: "d".into(),
+        user: None,
+        seq: 1,
+        at_ms: 1,
+        kind: kind.into(),
+        body_json: body.to_string(),
+        depth: 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host;
+    use crate::serde_json::json;
+
+    #[test]
+    fn a_thread_has_the_host_that_a_test_gives_it_and_loses_it_again() {
+        let given = Host::default()
+            .settings(json!({"a": 1}))
+            .keeping("k/1", b"one")
+            .keeping("k/2", b"two")
+            .device(Snapshot {
+                groups: vec!["Kitchen".into()],
+                facts: vec![fact("a.b", &json!(true))],
+                ..device()
+            })
+            .history("d", "org.example.x", &json!({"n": 1}))
+            .reply(Err(AccessError::NotFound));
+        let ((), after) = given.run(|| {
+            let settings: Value = host::settings().unwrap();
+            assert_eq!(settings, json!({"a": 1}));
+            assert_eq!(host::kv::get("k/1"), Ok(Some(b"one".to_vec())));
+            assert_eq!(host::kv::scan("k/", Some("k/1"), 10).unwrap().len(), 1);
+            let page = host::devices::search(Some("Kitchen"), None, 10).unwrap();
+            assert_eq!(page.items.len(), 1);
+            let fact = host::devices::get_fact("d", "a.b").unwrap();
+            assert_eq!(fact.map(|fact| fact.value_json), Some("true".into()));
+            let told = host::devices::history("d", "org.example.x", 10);
+            assert_eq!(told, Ok(vec!["{\"n\":1}".into()]));
+            let message = Message {
+                method: "GET".into(),
+                url: "https://a.example/".into(),
+                headers: Vec::new(),
+                body: Vec::new(),
+                timeout_ms: 100,
+            };
+            assert!(matches!(
+                host::http_out::send(&message),
+                Err(AccessError::NotFound)
+            ));
+            assert!(matches!(
+                host::http_out::send(&message),
+                Err(AccessError::Unavailable(_))
+            ));
+            host::metrics::add("seen", 2);
+            host::log::write(log::Level::Info, "hello", "");
+            assert_ne!(host::random::bytes(8), host::random::bytes(8));
+        });
+        assert_eq!(after.sent.len(), 2);
+        assert_eq!(after.counted.get("seen"), Some(&2));
+        assert_eq!(after.logged.len(), 1);
+        assert_eq!(host::kv::get("k/1"), Ok(None));
+        assert_eq!(host::config::get_json(), "{}");
+    }
+}

@@ -98,7 +98,6 @@ fn failing(folder: &Path) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "fails since the author's tools were taken up; the cause is not found yet"]
 async fn what_a_plugin_in_typescript_throws_is_told_with_its_own_files_and_lines() {
     let mut stage = Stage::open(UNSIGNED).await;
     let folder = stage.files.path().join("failing");

@@ -30,15 +30,21 @@ async function bundle(contents, more) {
   });
 }
 
-/** Whence each line of the bundle comes, as `file:line`: the second and third numbers of each line's first segment. */
-function places(map) {
+/**
+ * Whence each line of the bundle comes, as `file:line`: the second and third numbers of the line's first segment that begins
+ * with its text, since what stands before may still belong to the line above.
+ */
+function places(map, bundle) {
+  const indents = bundle.split("\n").map((text) => text.search(/\S|$/));
   const digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
   let source = 0;
   let line = 0;
   // Names are relative to the folder of the plugin, and so is what its frames are called; ours begin with `pomona/`.
   const own = (name) => (resolve(job.folder, name).startsWith(`${job.sdk}/`) ? "pomona/sdk" : name);
-  return map.mappings.split(";").map((segments) => {
+  return map.mappings.split(";").map((segments, n) => {
+    let before = "";
     let first = "";
+    let column = 0;
     for (const segment of segments === "" ? [] : segments.split(",")) {
       const numbers = [];
       let value = 0;
@@ -53,13 +59,16 @@ function places(map) {
           shift = 0;
         }
       }
+      column += numbers[0];
       if (numbers.length >= 4) {
         source += numbers[1];
         line += numbers[2];
-        first ||= `${own(map.sources[source])}:${line + 1}`;
+        const place = `${own(map.sources[source])}:${line + 1}`;
+        if (column >= indents[n]) first ||= place;
+        else before = place;
       }
     }
-    return first;
+    return first || before;
   });
 }
 
@@ -87,7 +96,7 @@ async function run() {
   );
   const file = (end) => whole.outputFiles.find((output) => output.path.endsWith(end)).text;
   // Behind the code, so that its lines stay where they are; the list was handed over before it is filled.
-  const told = places(JSON.parse(file(".js.map")));
+  const told = places(JSON.parse(file(".js.map")), file("plugin.js"));
   const source = `${file("plugin.js")}\nglobalThis.places.push(...${JSON.stringify(told)});\ndelete globalThis.places;\n`;
   writeFileSync(`${job.work}/plugin.js`, source);
   const { component } = await componentize({

@@ -34,7 +34,9 @@ function ask(imports, name, what, parts) {
   try {
     return imports[name][what](...parts);
   } catch (error) {
-    throw typeof error?.tag === "string" ? new AccessError(error.tag, error.val) : error;
+    // The engine wraps what the host refuses into an error of its own.
+    const refusal = error?.payload ?? error;
+    throw typeof refusal?.tag === "string" ? new AccessError(refusal.tag, refusal.val) : error;
   }
 }
 

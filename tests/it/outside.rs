@@ -160,7 +160,6 @@ async fn stage_for(desk: &Desk, name: &str, host: &str) -> Stage {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "has not been seen to pass yet"]
 async fn a_finding_becomes_a_ticket_with_a_secret_that_the_plugin_never_sees() {
     const BRIDGE: &str = "org.pomona.ticket-bridge";
     const RULES: &str = "org.pomona.compliance-hook";
@@ -249,7 +248,6 @@ async fn a_finding_becomes_a_ticket_with_a_secret_that_the_plugin_never_sees() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "has not been seen to pass yet"]
 async fn a_roster_is_read_page_by_page_and_a_rehearsal_reads_it_without_a_change() {
     const ROSTER: &str = "org.pomona.roster-sync";
     let rows: Arc<Mutex<Vec<Value>>> = Arc::default();

@@ -21,8 +21,9 @@ use crate::bindings::exports::pomona::hooks as exports;
 use crate::bindings::pomona::types::common;
 use crate::bindings::pomona::types::device::Snapshot;
 use crate::convert::{self, short};
+use crate::enabled::Enabled;
 use crate::manifest::HookName;
-use crate::plugin::{Enabled, PluginError};
+use crate::plugin::PluginError;
 
 /// The hooks that a plugin has, for the engine's table.
 #[must_use]

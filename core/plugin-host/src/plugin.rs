@@ -1,29 +1,23 @@
 //! A plugin, ready to be called.
 //!
 //! Owns: loading of a component (its imports against what is offered, its exports against its manifest) and the frame around
-//! every call: a fresh instance, time, the breaker, figures. What is said in a call is in `hooks`.
+//! every call: a fresh instance and its time. Who has switched it on is in `enabled`, what is said in a call in `hooks`.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
 
-use parking_lot::Mutex;
-use pomona_engine::{PrincipalId, TenantId};
 use tokio::sync::Semaphore;
 use wasmtime::Engine;
 use wasmtime::component::{Component, InstancePre};
 
 use crate::bindings::exports::pomona::hooks as exports;
-use crate::breaker::Breaker;
 use crate::call::{CallPlan, CallState, Whose, store};
 use crate::compile::{Artefact, Artefacts, Kind};
 use crate::limits::{Budget, Limits};
 use crate::manifest::{HookName, Manifest};
 use crate::meter::Meter;
-use crate::rights::{Capabilities, Rights, right_of};
+use crate::rights::{Capabilities, right_of};
 use crate::runtime::{Runtime, linker};
-use crate::services::Services;
 
 /// Why a plugin gave no answer, or cannot be loaded.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -345,7 +339,7 @@ fn link(
     Ok(Linked { pre, places })
 }
 
-fn call_id(plugin: &str, hook: &str) -> String {
+pub(crate) fn call_id(plugin: &str, hook: &str) -> String {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     format!("{plugin}/{hook}/{number}")
@@ -431,190 +425,4 @@ fn find_places(pre: &InstancePre<CallState>, manifest: &Manifest) -> Result<Plac
         }
     }
     Ok(places)
-}
-
-/// How a plugin has done for a tenant.
-#[derive(Clone, Debug, Default)]
-pub struct Figures {
-    /// Calls that were made.
-    pub calls: u64,
-    /// Calls without an answer.
-    pub failures: u64,
-    /// The last failure.
-    pub last_failure: Option<String>,
-    /// Microseconds that calls took, together.
-    pub micros: u64,
-    /// Whether the breaker is open.
-    pub held_back: bool,
-}
-
-/// How a tenant has switched a plugin on.
-pub struct Switch {
-    /// The tenant.
-    pub tenant: TenantId,
-    /// Who stands as actor on what the plugin does there.
-    pub principal: PrincipalId,
-    /// Its settings there, as JSON.
-    pub settings: String,
-    /// What it may do there: what the operator grants, as far as the tenant does.
-    pub granted: Capabilities,
-}
-
-/// A plugin as one tenant has switched it on. One that cannot be run is asked like any other and gives no answer, so
-/// that the failure policies of its hooks hold.
-pub struct Enabled {
-    pub(crate) manifest: Manifest,
-    plugin: Result<Arc<Plugin>, PluginError>,
-    pub(crate) principal: PrincipalId,
-    pub(crate) whose: Arc<Whose>,
-    /// Names its code, its rights and its settings.
-    pub(crate) stamp: String,
-    state: Mutex<(Breaker, Figures)>,
-}
-
-impl std::fmt::Debug for Enabled {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Enabled")
-            .field("id", &self.manifest.id)
-            .field("tenant", &self.whose.tenant)
-            .finish_non_exhaustive()
-    }
-}
-
-impl Enabled {
-    /// Switches a plugin on for a tenant. `digest` names the package, `services` serve its host functions.
-    #[must_use]
-    pub fn new(
-        manifest: Manifest,
-        digest: &str,
-        plugin: Result<Arc<Plugin>, PluginError>,
-        switch: Switch,
-        services: Option<Arc<dyn Services>>,
-    ) -> Self {
-        let granted = manifest.capabilities.and(&switch.granted);
-        let mut context = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
-        for part in [digest, &switch.settings, &format!("{granted:?}")] {
-            context.update(&(part.len() as u64).to_be_bytes());
-            context.update(part.as_bytes());
-        }
-        Self {
-            manifest,
-            plugin,
-            principal: switch.principal,
-            stamp: hex::encode(context.finish()),
-            whose: Arc::new(Whose {
-                tenant: switch.tenant,
-                settings: switch.settings.into(),
-                rights: Rights { granted },
-                services,
-            }),
-            state: Mutex::default(),
-        }
-    }
-
-    /// Why it cannot be run, if so.
-    #[must_use]
-    pub fn failure(&self) -> Option<String> {
-        self.plugin.as_ref().err().map(ToString::to_string)
-    }
-
-    /// How it has done since it was switched on.
-    #[must_use]
-    pub fn figures(&self) -> Figures {
-        let state = self.state.lock();
-        let (breaker, figures) = &*state;
-        Figures {
-            held_back: breaker.holds_back(Instant::now()),
-            ..figures.clone()
-        }
-    }
-
-    pub(crate) fn id(&self) -> &str {
-        &self.manifest.id
-    }
-
-    /// Runs one call of a hook and keeps account of it. `asked` is the size of the question in bytes.
-    pub(crate) async fn ask<T>(
-        &self,
-        hook: HookName,
-        call_id: &str,
-        asked: usize,
-        work: impl AsyncFnOnce(
-            &mut wasmtime::Store<CallState>,
-            wasmtime::component::Instance,
-        ) -> wasmtime::Result<T>,
-    ) -> Result<T, PluginError> {
-        let plugin = self.plugin.as_ref().map_err(Clone::clone)?;
-        let begun = Instant::now();
-        if !self.state.lock().0.lets_through(begun) {
-            return Err(PluginError::BreakerOpen);
-        }
-        let mut asking = Asking {
-            enabled: self,
-            hook,
-            begun,
-            // So it stays when the caller gives up.
-            failure: Some("it took longer than its caller would wait".into()),
-        };
-        let mut budget = Budget::of(hook);
-        if hook.deterministic() {
-            budget = budget.with_fuel_for(asked + self.whose.settings.len());
-        }
-        let outcome = plugin
-            .call(
-                budget,
-                call_id.to_owned(),
-                Some(hook),
-                self.whose.clone(),
-                work,
-            )
-            .await;
-        asking.failure = outcome.as_ref().err().map(ToString::to_string);
-        outcome
-    }
-
-    /// The places of the hooks for a call of this one; none in a plugin that cannot be run.
-    pub(crate) fn places(&self, hook: HookName) -> Result<&Places, PluginError> {
-        self.plugin
-            .as_ref()
-            .map_err(Clone::clone)
-            .and_then(|plugin| plugin.places(hook))
-    }
-
-    pub(crate) fn call_id(&self, hook: HookName) -> String {
-        call_id(self.id(), hook.as_str())
-    }
-
-    pub(crate) fn matching(&self) -> &BTreeMap<HookName, crate::manifest::Matching> {
-        &self.manifest.hooks
-    }
-}
-
-/// A call that is under way. It is accounted for when it is over, also when its caller does not wait for the end.
-struct Asking<'a> {
-    enabled: &'a Enabled,
-    hook: HookName,
-    begun: Instant,
-    failure: Option<String>,
-}
-
-impl Drop for Asking<'_> {
-    fn drop(&mut self) {
-        let taken = self.begun.elapsed();
-        let labels = [
-            ("plugin", self.enabled.id().to_owned()),
-            ("hook", self.hook.as_str().to_owned()),
-        ];
-        metrics::histogram!("pomona_plugin_call_seconds", &labels).record(taken.as_secs_f64());
-        let mut state = self.enabled.state.lock();
-        let (breaker, figures) = &mut *state;
-        breaker.note(Instant::now(), self.failure.is_none());
-        figures.calls += 1;
-        figures.micros += u64::try_from(taken.as_micros()).unwrap_or(u64::MAX);
-        if let Some(failure) = &self.failure {
-            figures.failures += 1;
-            figures.last_failure = Some(format!("{}: {failure}", self.hook.as_str()));
-            metrics::counter!("pomona_plugin_failures_total", &labels).increment(1);
-        }
-    }
 }

@@ -162,32 +162,19 @@ fn order(left: &str, right: &str) -> Ordering {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pomona_sdk::{Channel, EnrollmentKind, Fact};
+    use pomona_sdk::serde_json::Value;
+    use pomona_sdk::{Fact, testing};
 
     fn device(os: &str, passcode: Option<&str>, supervised: Option<bool>) -> Snapshot {
         let fact = |value: &str| Fact {
-            key: "security.passcode-present".into(),
             value_json: value.into(),
-            source: "device".into(),
-            observed_ms: 1,
+            ..testing::fact("security.passcode-present", &Value::Null)
         };
         Snapshot {
-            id: "d".into(),
-            channel: Channel::Device,
-            udid: None,
-            serial: None,
-            platform: Platform::Ipados,
-            model: "iPad13,18".into(),
             os_version: os.into(),
-            os_build: String::new(),
             supervised,
-            shared_ipad: None,
-            kind: EnrollmentKind::Profile,
-            time_zone: None,
-            groups: Vec::new(),
-            seen_ms: 0,
-            revision: 1,
             facts: passcode.map(fact).into_iter().collect(),
+            ..testing::device()
         }
     }
 

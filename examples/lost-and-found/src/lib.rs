@@ -148,26 +148,13 @@ fn reply(status: u16, kind: &str, text: String) -> RouteResponse {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pomona_sdk::{EnrollmentKind, Platform};
+    use pomona_sdk::testing;
 
     fn device(serial: &str, seen_ms: u64) -> Snapshot {
         Snapshot {
-            id: "d".into(),
-            channel: Channel::Device,
-            udid: None,
             serial: Some(serial.into()),
-            platform: Platform::Ipados,
-            model: "iPad13,18".into(),
-            os_version: String::new(),
-            os_build: String::new(),
-            supervised: None,
-            shared_ipad: None,
-            kind: EnrollmentKind::Profile,
-            time_zone: None,
-            groups: Vec::new(),
             seen_ms,
-            revision: 1,
-            facts: Vec::new(),
+            ..testing::device()
         }
     }
 
@@ -188,19 +175,7 @@ mod tests {
 
     #[test]
     fn only_a_signed_report_is_noted() {
-        let context = CallContext {
-            tenant: "t".into(),
-            plugin: "org.pomona.lost-and-found".into(),
-            version: "0.1.0".into(),
-            hook: "routes".into(),
-            call_id: "c".into(),
-            attempt: 1,
-            now_ms: 0,
-            seed: 0,
-            dry_run: false,
-            cause: None,
-            depth: 0,
-        };
+        let context = testing::context(0);
         let request = |signature: &str, body: &str| RouteRequest {
             method: "POST".into(),
             path: "found".into(),

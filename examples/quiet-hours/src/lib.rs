@@ -133,26 +133,13 @@ impl Settings for QuietHours {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pomona_sdk::{Channel, EnrollmentKind, Platform};
+    use pomona_sdk::testing;
 
     fn device(zone: Option<&str>, groups: &[&str]) -> Snapshot {
         Snapshot {
-            id: "d".into(),
-            channel: Channel::Device,
-            udid: None,
-            serial: None,
-            platform: Platform::Ipados,
-            model: "iPad13,18".into(),
-            os_version: "27.0".into(),
-            os_build: String::new(),
-            supervised: None,
-            shared_ipad: None,
-            kind: EnrollmentKind::Profile,
             time_zone: zone.map(Into::into),
             groups: groups.iter().map(|g| (*g).into()).collect(),
-            seen_ms: 0,
-            revision: 1,
-            facts: Vec::new(),
+            ..testing::device()
         }
     }
 

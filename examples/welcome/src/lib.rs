@@ -49,35 +49,19 @@ fn welcome(event: &Event) -> [Keyed; 2] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use pomona_sdk::testing;
 
     fn event(kind: &str, user: Option<&str>) -> Event {
         Event {
             id: "d/2".into(),
-            device: "d".into(),
             user: user.map(Into::into),
-            seq: 2,
-            at_ms: 7,
-            kind: kind.into(),
-            body_json: "{}".into(),
-            depth: 0,
+            ..testing::event(kind, &json!({}))
         }
     }
 
     #[test]
     fn only_a_device_that_enrolls_is_welcomed() {
-        let context = CallContext {
-            tenant: "t".into(),
-            plugin: "org.pomona.welcome".into(),
-            version: "0.1.0".into(),
-            hook: "events".into(),
-            call_id: "c".into(),
-            attempt: 1,
-            now_ms: 8,
-            seed: 1,
-            dry_run: false,
-            cause: None,
-            depth: 0,
-        };
+        let context = testing::context(8);
         let batch = [
             event("enrolled", None),
             event("enrolled", Some("ada")),

@@ -31,7 +31,7 @@ pub(crate) struct Origin<'a> {
 }
 
 /// An effect that can be applied.
-pub(crate) struct Effective {
+pub(crate) struct PreparedEffect {
     key: String,
     shown: Value,
     ready: Ready,
@@ -68,7 +68,7 @@ pub struct Difference {
     pub before: Option<Value>,
 }
 
-impl Effective {
+impl PreparedEffect {
     fn device(&self) -> Option<DeviceId> {
         match &self.ready {
             Ready::Other(Effect::SetFact { device, .. } | Effect::Emit { device, .. }) => {
@@ -102,7 +102,7 @@ impl Engine {
         &self,
         origin: &Origin<'_>,
         effects: Vec<KeyedEffect>,
-    ) -> Result<Vec<Effective>> {
+    ) -> Result<Vec<PreparedEffect>> {
         if origin.depth > MAX_DEPTH && !effects.is_empty() {
             tracing::warn!(
                 hook.name = origin.name,
@@ -142,7 +142,7 @@ impl Engine {
                 },
                 other => Ready::Other(other),
             };
-            prepared.push(Effective { key, shown, ready });
+            prepared.push(PreparedEffect { key, shown, ready });
         }
         Ok(prepared)
     }
@@ -152,12 +152,12 @@ impl Engine {
         &self,
         tx: &mut Tx,
         tenant: TenantId,
-        prepared: &[Effective],
+        prepared: &[PreparedEffect],
         also: Option<DeviceId>,
     ) -> Result<()> {
         let mut locked: Vec<DeviceId> = also.into_iter().collect();
-        locked.extend(prepared.iter().filter_map(Effective::device));
-        for id in prepared.iter().filter_map(Effective::enrollment) {
+        locked.extend(prepared.iter().filter_map(PreparedEffect::device));
+        for id in prepared.iter().filter_map(PreparedEffect::enrollment) {
             if let Some(target) = queue::targets(tx, tenant, &[id]).await?.remove(&id) {
                 locked.push(target.device);
             }
@@ -170,11 +170,11 @@ impl Engine {
         &self,
         tx: &mut Tx,
         origin: &Origin<'_>,
-        prepared: Vec<Effective>,
+        prepared: Vec<PreparedEffect>,
     ) -> Result<Done> {
         let now = self.now();
         let mut done = Done::default();
-        for Effective { key, shown, ready } in prepared {
+        for PreparedEffect { key, shown, ready } in prepared {
             let mut difference = Difference {
                 key,
                 effect: shown,

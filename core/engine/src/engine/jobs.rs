@@ -3,7 +3,7 @@
 //! Owns: when a job's next step runs, on which node, and what becomes of its progress: it is committed with the step's effects. A
 //! node that dies leaves a lease that ends.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,15 +33,14 @@ impl Engine {
     pub(super) async fn run_jobs(&self) {
         let mut changes = self.shared().hooks.changes();
         let mut running: JoinSet<(TenantId, String)> = JoinSet::new();
-        let mut busy: HashMap<(TenantId, String), ()> = HashMap::new();
+        let mut busy: HashSet<(TenantId, String)> = HashSet::new();
         loop {
             changes.mark_unchanged();
             for (tenant, hook) in self.job_hooks() {
                 let key = (tenant, hook.name().to_owned());
-                if busy.contains_key(&key) {
+                if !busy.insert(key.clone()) {
                     continue;
                 }
-                busy.insert(key.clone(), ());
                 let engine = self.clone();
                 running.spawn(async move {
                     if let Err(error) = engine.work_off(tenant, &hook).await {

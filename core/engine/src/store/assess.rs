@@ -309,21 +309,6 @@ pub(crate) async fn drop_contribution(
     Ok(())
 }
 
-/// Forgets all that a plugin has said, in one tenant or in all.
-pub(crate) async fn forget(tx: &mut Tx, plugin: &str, tenant: Option<TenantId>) -> Result<()> {
-    for table in ["assessment", "finding", "contribution"] {
-        let sql = format!("DELETE FROM {table} WHERE plugin_id = ?");
-        match tenant {
-            Some(tenant) => {
-                let sql = format!("{sql} AND tenant_id = ?");
-                tx.execute(&sql, args![plugin, tenant]).await?
-            }
-            None => tx.execute(&sql, args![plugin]).await?,
-        };
-    }
-    Ok(())
-}
-
 /// A declaration as it is kept.
 #[derive(Clone, Debug)]
 pub(crate) struct KeptDeclaration {

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::admin_audit;
 use super::sql::args;
-use super::{Store, assess, sql, values};
+use super::{Store, sql};
 use crate::actor::Actor;
 use crate::admin::audit::AuditEntry;
 use crate::clock::Micros;
@@ -193,8 +193,7 @@ impl Store {
             .await?;
         tx.execute("DELETE FROM outbox WHERE consumer = ?", args![id])
             .await?;
-        assess::forget(&mut tx, id, None).await?;
-        values::clear(&mut tx, id, None, true).await?;
+        clear(&mut tx, &[SAID, KEPT].concat(), id, None).await?;
         let entry = operator(actor, "plugin.remove", id, json!({ "tenants": tenants }));
         admin_audit::append(&mut tx, now, entry).await?;
         tx.commit().await
@@ -303,8 +302,7 @@ impl Store {
             args![tenant, id],
         )
         .await?;
-        assess::forget(&mut tx, id, Some(tenant)).await?;
-        values::clear(&mut tx, id, Some(tenant), false).await?;
+        clear(&mut tx, SAID, id, Some(tenant)).await?;
         let entry = AuditEntry {
             tenant: Some(tenant),
             ..operator(actor, "plugin.disable", id, json!({}))
@@ -314,6 +312,32 @@ impl Store {
     }
 }
 
+/// What goes when a plugin is switched off.
+const SAID: &[&str] = &["assessment", "finding", "contribution", "plugin_job"];
+/// What goes only with the plugin.
+const KEPT: &[&str] = &["plugin_value", "plugin_secret", "notice"];
+
+/// Deletes a plugin's rows of these tables, in one tenant or in all.
+async fn clear(
+    tx: &mut sql::Tx,
+    tables: &[&str],
+    plugin: &str,
+    tenant: Option<TenantId>,
+) -> Result<()> {
+    for table in tables {
+        let sql = format!("DELETE FROM {table} WHERE plugin_id = ?");
+        match tenant {
+            Some(tenant) => {
+                let sql = format!("{sql} AND tenant_id = ?");
+                tx.execute(&sql, args![plugin, tenant]).await?
+            }
+            None => tx.execute(&sql, args![plugin]).await?,
+        };
+    }
+    Ok(())
+}
+
+/// The record of something that the operator did.
 pub(super) fn operator(
     actor: Actor,
     action: &'static str,

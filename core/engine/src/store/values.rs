@@ -201,30 +201,6 @@ pub(crate) async fn stepped(
     Ok(changed == 1)
 }
 
-/// Forgets the jobs of a plugin, in one tenant or in all; with `everything` its values and notices too.
-pub(crate) async fn clear(
-    tx: &mut Tx,
-    plugin: &str,
-    tenant: Option<TenantId>,
-    everything: bool,
-) -> Result<()> {
-    let mut tables = vec!["plugin_job"];
-    if everything {
-        tables.extend(["plugin_value", "plugin_secret", "notice"]);
-    }
-    for table in tables {
-        let sql = format!("DELETE FROM {table} WHERE plugin_id = ?");
-        match tenant {
-            Some(tenant) => {
-                let sql = format!("{sql} AND tenant_id = ?");
-                tx.execute(&sql, args![plugin, tenant]).await?
-            }
-            None => tx.execute(&sql, args![plugin]).await?,
-        };
-    }
-    Ok(())
-}
-
 /// A job as it is shown.
 #[derive(Clone, Debug)]
 pub(crate) struct JobRow {

@@ -12,8 +12,8 @@ use pomona_engine::hooks::{
 
 use super::{absent, refused, told};
 use crate::convert::{self, short};
+use crate::enabled::Enabled;
 use crate::manifest::HookName;
-use crate::plugin::Enabled;
 
 #[async_trait]
 impl ComplianceHook for Enabled {

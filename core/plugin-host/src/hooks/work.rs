@@ -14,8 +14,8 @@ use serde_json::Value;
 use super::{absent, refused, told};
 use crate::bindings::exports::pomona::hooks::routes;
 use crate::convert;
+use crate::enabled::Enabled;
 use crate::manifest::{HookName, Job};
-use crate::plugin::Enabled;
 
 #[async_trait]
 impl JobHook for Enabled {

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use pomona_engine::hooks::{ComplianceHook, DeviceSnapshot, HookError, Question};
 
 use super::{NOW, component_of, load_as, switched_on};
+use crate::enabled::Enabled;
 use crate::manifest::Manifest;
-use crate::plugin::{Enabled, PluginError};
+use crate::plugin::PluginError;
 use crate::runtime::Runtime;
 
 /// A guest whose `evaluate` has this body; zeroed memory at 1024 is the answer "no findings".
@@ -89,7 +90,7 @@ async fn a_question_asked_again_is_answered_by_a_plugin_of_the_same_stamp_only()
     let same = guest(&runtime, "(i32.const 1024)").await.unwrap();
     assert_eq!(one.stamp(), same.stamp());
     let manifest = one.manifest.clone();
-    let switch = |settings: &str| crate::plugin::Switch {
+    let switch = |settings: &str| crate::enabled::Switch {
         tenant: one.whose.tenant,
         principal: one.principal,
         settings: settings.into(),

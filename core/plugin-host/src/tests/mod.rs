@@ -21,8 +21,9 @@ use wit_component::{ComponentEncoder, StringEncoding};
 
 use crate::compile::{Artefact, Artefacts, Kind, compile_here};
 use crate::contract::world_of;
+use crate::enabled::{Enabled, Switch};
 use crate::manifest::Manifest;
-use crate::plugin::{Enabled, Plugin, PluginError, Switch, kinds};
+use crate::plugin::{Plugin, PluginError, kinds};
 use crate::runtime::Runtime;
 use crate::services::Services;
 

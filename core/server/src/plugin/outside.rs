@@ -134,15 +134,14 @@ impl Outside {
 
     fn admits(&self, address: SocketAddr, private: bool) -> Result<(), &'static str> {
         match reach(address.ip()) {
-            Reach::Public => Ok(()),
             Reach::Never => Err("nobody may be asked there"),
             Reach::Private if !private => Err(
                 "it lies in a private network; the operator can grant capabilities.http.private",
             ),
-            Reach::Private if self.own.contains(&address.port()) && here(address.ip()) => {
+            _ if self.own.contains(&address.port()) && here(address.ip()) => {
                 Err("this server listens there itself")
             }
-            Reach::Private => Ok(()),
+            Reach::Public | Reach::Private => Ok(()),
         }
     }
 }
@@ -242,9 +241,9 @@ enum Reach {
     Never,
 }
 
-/// Whether an address is this machine's own, as far as it says so itself.
+/// Whether an address is this machine's own: only such a one can be bound.
 fn here(address: IpAddr) -> bool {
-    address.is_loopback() || address.is_unspecified()
+    std::net::UdpSocket::bind((address, 0)).is_ok()
 }
 
 /// Where an address lies (IANA special-purpose address registries).
@@ -360,6 +359,8 @@ mod tests {
             ("http://localhost:1/", false, "private network"),
             ("http://[::1]:1/", false, "private network"),
             ("https://127.0.0.1:8443/", true, "listens there itself"),
+            // Every address of a machine leads to it, not the first of the loopback alone.
+            ("https://127.9.9.9:8443/", true, "listens there itself"),
             ("http://169.254.169.254/latest", true, "nobody may be asked"),
             ("http://0.0.0.0:8443/", true, "nobody may be asked"),
         ] {

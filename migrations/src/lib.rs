@@ -21,6 +21,7 @@ mod m0005_events;
 mod m0006_push;
 mod m0007_plugins;
 mod m0008_plugin_work;
+mod m0009_plugin_trust;
 
 /// Runs the migrations in order.
 #[derive(Debug)]
@@ -38,6 +39,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0006_push::Migration),
             Box::new(m0007_plugins::Migration),
             Box::new(m0008_plugin_work::Migration),
+            Box::new(m0009_plugin_trust::Migration),
         ]
     }
 }

@@ -8,6 +8,7 @@
 
 mod architecture;
 mod authors;
+mod distribution;
 mod kill_loop;
 mod languages;
 mod outside;

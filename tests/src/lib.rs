@@ -12,6 +12,7 @@ mod guest;
 pub mod kill_loop;
 mod lab;
 mod postgres;
+mod registry;
 mod server;
 mod tenant;
 
@@ -21,5 +22,6 @@ pub use database::{BackEnd, TestDatabase};
 pub use guest::{guest, guest_by};
 pub use lab::Lab;
 pub use postgres::{Database, PostgresServer, postgres_missing, shared_postgres};
+pub use registry::{Registry, registry_folder, registry_program};
 pub use server::{ProcessorTime, ServerFolder, ServerProcess, machine_time, processor_time};
 pub use tenant::{ListedDevice, Queued, Tenant};

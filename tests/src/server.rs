@@ -3,7 +3,7 @@
 //! Owns the life of the process under test and finds ports for it. It knows the server by its command line, its
 //! settings and its files, as an operator does, and links nothing of it.
 
-mod ports;
+pub(crate) mod ports;
 mod usage;
 
 use std::{

@@ -1,12 +1,12 @@
 //! The system packages that the tests need: whether they are there, and fetching them where we may.
 //!
 //! Owns the list of packages. It installs as root on Debian only, and never lets Debian create or start a
-//! PostgreSQL cluster of its own.
+//! PostgreSQL cluster or a registry of its own.
 
 use std::{env, fs, path::Path, process::Command};
 
 use anyhow::{Context, Result, bail};
-use pomona_tests::postgres_missing;
+use pomona_tests::{postgres_missing, registry_folder, registry_program};
 
 /// A Debian package, what the tests need of it, and how its presence shows.
 struct Package {
@@ -84,15 +84,15 @@ const PACKAGES: &[Package] = &[
 /// Something is missing that we may not or could not install; the error names each package and its purpose.
 pub(crate) fn ensure(install: bool) -> Result<()> {
     let missing = missing();
-    if missing.is_empty() {
-        return Ok(());
-    }
-    if install && we_are_root() && on_path("apt-get") {
+    if !missing.is_empty() && install && we_are_root() && on_path("apt-get") {
         let names: Vec<&str> = missing.iter().map(|package| package.name).collect();
         println!("==> packages: apt-get install {}", names.join(" "));
         keep_debian_from_making_a_cluster()?;
         apt_get(&["update"])?;
         apt_get(&[&["install", "--no-install-recommends"], names.as_slice()].concat())?;
+    }
+    if install && registry_program().is_none() {
+        unpack_registry()?;
     }
     let still: Vec<String> = self::missing()
         .iter()
@@ -105,6 +105,41 @@ pub(crate) fn ensure(install: bool) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// Fetches the package and unpacks it into the target folder, which anybody may do: installed, it would start a service.
+fn unpack_registry() -> Result<()> {
+    const PACKAGE: &str = "docker-registry";
+    println!("==> packages: apt-get download {PACKAGE}");
+    let folder = registry_folder();
+    fs::create_dir_all(&folder).context("make the folder of the registry")?;
+    let download = || {
+        Command::new("apt-get")
+            .args(["-qq", "download", PACKAGE])
+            .current_dir(&folder)
+            .status()
+            .context("run apt-get")
+    };
+    if !download()?.success() && we_are_root() {
+        apt_get(&["update"])?;
+        download()?;
+    }
+    let packages = fs::read_dir(&folder).context("look for the package")?;
+    let package = packages
+        .flatten()
+        .map(|entry| entry.path())
+        .find(|path| path.extension().is_some_and(|end| end == "deb"))
+        .context("docker-registry (a registry that is not ours) cannot be fetched; install it")?;
+    let status = Command::new("dpkg-deb")
+        .arg("--extract")
+        .arg(&package)
+        .arg(&folder)
+        .status()
+        .context("run dpkg-deb")?;
+    if !status.success() {
+        bail!("dpkg-deb ended with {status}");
+    }
+    fs::remove_file(&package).context("remove the package")
 }
 
 fn missing() -> Vec<&'static Package> {

@@ -39,13 +39,13 @@ pub use hooks::hooks_of;
 pub use json::JsonError;
 pub use limits::{Budget, Limits};
 pub use manifest::{HookName, Job, Manifest, ManifestError};
-pub use package::{Package, PackageError};
+pub use package::{MAX_COMPONENT, MAX_PACKAGE, Package, PackageError};
 pub use plugin::{Plugin, PluginError, Remark, kinds};
 pub use replay::{HostCall, Replay};
 pub use rights::{Capabilities, CommandRights, DeviceRights, FactRights, HttpRights, KvRights};
 pub use runtime::{Runtime, RuntimeError};
 pub use services::{ForPlugin, OutReply, OutRequest, ServiceError, Services};
-pub use signature::{Signature, SignatureError, SigningKey};
+pub use signature::{Role, Signature, SignatureError, SigningKey};
 pub use workbench::{Answer, Called, Cost, QUESTION_TIME_MS, Question, QuestionError};
 
 /// The version of the contract that this host speaks.

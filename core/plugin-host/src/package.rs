@@ -9,12 +9,12 @@ use std::io::Read;
 use aws_lc_rs::digest::{Context, SHA256};
 
 use crate::manifest::{Manifest, ManifestError};
-use crate::signature::{Signature, SigningKey};
+use crate::signature::{Role, Signature, SigningKey};
 
 /// The largest package, in bytes.
-pub(crate) const MAX_PACKAGE: usize = 40 << 20;
-/// The largest component.
-const MAX_COMPONENT: usize = 32 << 20;
+pub const MAX_PACKAGE: usize = 40 << 20;
+/// The largest component, in bytes.
+pub const MAX_COMPONENT: usize = 32 << 20;
 /// The largest of the other members.
 const MAX_TEXT: usize = 1 << 20;
 /// Members at most.
@@ -24,6 +24,7 @@ const MANIFEST: &str = "plugin.toml";
 const COMPONENT: &str = "plugin.wasm";
 const SCHEMA: &str = "settings.schema.json";
 const SIGNATURE: &str = "signature.json";
+const COUNTERSIGNATURE: &str = "countersignature.json";
 
 /// Why a package is refused.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
@@ -37,8 +38,8 @@ pub enum PackageError {
     /// Its manifest is refused.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
-    /// Its signature cannot be read or is for something else.
-    #[error("signature.json: {0}")]
+    /// A signature on it cannot be read or is for something else.
+    #[error("{0}")]
     Signature(String),
     /// The schema of its settings is no JSON.
     #[error("settings.schema.json: {0}")]
@@ -54,9 +55,11 @@ pub struct Package {
     pub component: Vec<u8>,
     /// The JSON Schema of its settings.
     pub schema: Option<serde_json::Value>,
-    /// Its signature, which has been found to be for this package.
+    /// Its publisher's signature, which has been found to be for this package.
     pub signature: Option<Signature>,
-    /// Everything in it but the signature, by name.
+    /// The signature of an organisation that takes it, which has been found to be for this package.
+    pub countersignature: Option<Signature>,
+    /// Everything in it but the signatures, by name.
     members: BTreeMap<String, Vec<u8>>,
 }
 
@@ -143,19 +146,66 @@ impl Package {
         })
     }
 
-    /// Puts a signature into the package.
-    pub fn sign(&mut self, key: &SigningKey) {
-        self.signature = Some(key.sign(&self.digest()));
+    /// Puts a signature into the package, in the place of the one of that role. The other one stays.
+    pub fn sign(&mut self, role: Role, key: &SigningKey) {
+        let signature = Some(key.sign(role, &self.digest()));
+        match role {
+            Role::Publisher => self.signature = signature,
+            Role::Organisation => self.countersignature = signature,
+        }
+    }
+
+    /// Everything in it but the component, signatures included, as texts by name: what travels beside the component where
+    /// that goes alone.
+    ///
+    /// # Errors
+    /// [`PackageError::Format`] when a fixture is no UTF-8.
+    pub fn parts(&self) -> Result<BTreeMap<String, String>, PackageError> {
+        self.all()?
+            .into_iter()
+            .filter(|(name, _)| name != COMPONENT)
+            .map(|(name, content)| match String::from_utf8(content) {
+                Ok(text) => Ok((name, text)),
+                Err(_) => Err(PackageError::Format(format!("{name} is no UTF-8"))),
+            })
+            .collect()
+    }
+
+    /// Puts a package together from its component and [`parts`](Self::parts).
+    ///
+    /// # Errors
+    /// [`PackageError`], as on reading.
+    pub fn assemble(
+        component: Vec<u8>,
+        parts: BTreeMap<String, String>,
+    ) -> Result<Self, PackageError> {
+        if parts.len() >= MAX_MEMBERS {
+            return Err(PackageError::Format(format!(
+                "it has more than {MAX_MEMBERS} members"
+            )));
+        }
+        let mut members = BTreeMap::from([(COMPONENT.to_owned(), component)]);
+        for (name, text) in parts {
+            if !known(&name) || name == COMPONENT {
+                return Err(PackageError::Format(format!(
+                    "{name:?} does not belong in it"
+                )));
+            }
+            if text.len() > MAX_TEXT {
+                return Err(too_large(&name, text.len(), MAX_TEXT));
+            }
+            members.insert(name, text.into_bytes());
+        }
+        let size = members.values().map(Vec::len).sum();
+        if size > MAX_PACKAGE {
+            return Err(too_large("the package", size, MAX_PACKAGE));
+        }
+        Self::of(members)
     }
 
     fn of(mut members: BTreeMap<String, Vec<u8>>) -> Result<Self, PackageError> {
-        let signature: Option<Signature> = match members.remove(SIGNATURE) {
-            None => None,
-            Some(text) => Some(
-                serde_json::from_slice(&text)
-                    .map_err(|error| PackageError::Signature(error.to_string()))?,
-            ),
-        };
+        let signature = take_signature(&mut members, SIGNATURE)?;
+        let countersignature = take_signature(&mut members, COUNTERSIGNATURE)?;
         let text = |name: &str| match members.get(name) {
             None => Ok(None),
             Some(content) => String::from_utf8(content.clone())
@@ -183,14 +233,40 @@ impl Package {
             component,
             schema,
             signature,
+            countersignature,
             members,
         };
-        if let Some(signature) = &package.signature {
-            signature
-                .verify(&package.digest())
-                .map_err(|error| PackageError::Signature(error.to_string()))?;
+        for (name, role, signature) in [
+            (SIGNATURE, Role::Publisher, &package.signature),
+            (
+                COUNTERSIGNATURE,
+                Role::Organisation,
+                &package.countersignature,
+            ),
+        ] {
+            if let Some(signature) = signature {
+                signature
+                    .verify(role, &package.digest())
+                    .map_err(|error| PackageError::Signature(format!("{name}: {error}")))?;
+            }
         }
         Ok(package)
+    }
+
+    /// Every member, signatures included.
+    fn all(&self) -> Result<BTreeMap<String, Vec<u8>>, PackageError> {
+        let mut members = self.members.clone();
+        for (name, signature) in [
+            (SIGNATURE, &self.signature),
+            (COUNTERSIGNATURE, &self.countersignature),
+        ] {
+            if let Some(signature) = signature {
+                let text = serde_json::to_vec(signature)
+                    .map_err(|error| PackageError::Signature(format!("{name}: {error}")))?;
+                members.insert(name.to_owned(), text);
+            }
+        }
+        Ok(members)
     }
 
     /// The package as bytes: the same parts give the same bytes.
@@ -200,13 +276,7 @@ impl Package {
     pub fn write(&self) -> Result<Vec<u8>, PackageError> {
         let format = |error: std::io::Error| PackageError::Format(error.to_string());
         let mut archive = tar::Builder::new(Vec::new());
-        let mut members = self.members.clone();
-        if let Some(signature) = &self.signature {
-            let text = serde_json::to_vec(signature)
-                .map_err(|error| PackageError::Signature(error.to_string()))?;
-            members.insert(SIGNATURE.to_owned(), text);
-        }
-        for (name, content) in &members {
+        for (name, content) in &self.all()? {
             let mut header = tar::Header::new_ustar();
             header.set_size(content.len() as u64);
             header.set_mode(0o644);
@@ -233,9 +303,22 @@ impl Package {
     }
 }
 
+/// Takes a signature out of the members.
+fn take_signature(
+    members: &mut BTreeMap<String, Vec<u8>>,
+    name: &str,
+) -> Result<Option<Signature>, PackageError> {
+    let Some(text) = members.remove(name) else {
+        return Ok(None);
+    };
+    serde_json::from_slice(&text)
+        .map(Some)
+        .map_err(|error| PackageError::Signature(format!("{name}: {error}")))
+}
+
 /// The names that may stand in a package.
 fn known(name: &str) -> bool {
-    if [MANIFEST, COMPONENT, SCHEMA, SIGNATURE].contains(&name) {
+    if [MANIFEST, COMPONENT, SCHEMA, SIGNATURE, COUNTERSIGNATURE].contains(&name) {
         return true;
     }
     name.strip_prefix("fixtures/").is_some_and(|rest| {
@@ -290,8 +373,12 @@ mod tests {
     fn a_signature_does_not_outlive_a_change() {
         let mut package = package();
         let digest = package.digest();
-        package.sign(&SigningKey::generate().unwrap());
+        package.sign(Role::Publisher, &SigningKey::generate().unwrap());
         assert_eq!(package.digest(), digest, "it is no part of what it is for");
+        let first = package.signature.clone();
+        package.sign(Role::Organisation, &SigningKey::generate().unwrap());
+        assert_eq!(package.digest(), digest);
+        assert_eq!(package.signature, first, "a second one leaves the first");
         let bytes = package.write().unwrap();
         assert_eq!(Package::read(&bytes).unwrap(), package);
         let mut changed = package.clone();
@@ -302,6 +389,40 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(told.contains("not for this package"), "{told}");
+        changed.signature = None;
+        let told = Package::read(&changed.write().unwrap()).unwrap_err();
+        assert!(told.to_string().starts_with("countersignature.json"));
+        // A signature of one role in the place of the other.
+        package.countersignature = package.signature.clone();
+        assert!(Package::read(&package.write().unwrap()).is_err());
+    }
+
+    #[test]
+    fn it_is_the_same_after_its_parts_have_travelled_apart() {
+        let mut package = package();
+        package.sign(Role::Publisher, &SigningKey::generate().unwrap());
+        package.sign(Role::Organisation, &SigningKey::generate().unwrap());
+        let parts = package.parts().unwrap();
+        let names: Vec<&str> = parts.keys().map(String::as_str).collect();
+        assert_eq!(
+            names,
+            [
+                "countersignature.json",
+                "fixtures/one.json",
+                "plugin.toml",
+                "settings.schema.json",
+                "signature.json"
+            ]
+        );
+        let again = Package::assemble(package.component.clone(), parts.clone()).unwrap();
+        assert_eq!(again.write().unwrap(), package.write().unwrap());
+        let mut strange = parts.clone();
+        strange.insert("plugin.wasm".into(), "\0asm".into());
+        assert!(Package::assemble(package.component.clone(), strange).is_err());
+        let mut large = parts;
+        large.insert("fixtures/two.json".into(), " ".repeat(MAX_TEXT + 1));
+        let told = Package::assemble(package.component, large).unwrap_err();
+        assert!(matches!(told, PackageError::TooLarge(_)), "{told}");
     }
 
     #[test]

@@ -1,13 +1,32 @@
 //! Who vouches for a package.
 //!
-//! Owns: Ed25519 signatures over a package's digest (RFC 8032), and the keys. Which keys count is the operator's business.
+//! Owns: Ed25519 signatures over a package's digest (RFC 8032), in two roles, and the keys. Which keys count is the operator's
+//! business.
 
 use aws_lc_rs::encoding::AsBigEndian;
 use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use serde::{Deserialize, Serialize};
 
-/// What stands before the digest, so that a signature is good for nothing else.
-const CONTEXT: &str = "pomona plugin package, digest SHA-256: ";
+/// In which role a package is signed. A signature of one role is none of the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Who has made the package.
+    Publisher,
+    /// An organisation that has looked at this package and takes it, whoever made it.
+    Organisation,
+}
+
+impl Role {
+    /// What stands before the digest, so that a signature is good for nothing else.
+    fn context(self) -> &'static str {
+        match self {
+            Self::Publisher => "pomona plugin package, digest SHA-256: ",
+            Self::Organisation => {
+                "pomona plugin package, taken by an organisation, digest SHA-256: "
+            }
+        }
+    }
+}
 
 /// Why a key or a signature cannot be used.
 #[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
@@ -33,21 +52,21 @@ pub struct Signature {
 }
 
 impl Signature {
-    /// Whether the holder of the key has signed this digest.
+    /// Whether the holder of the key has signed this digest in this role.
     ///
     /// # Errors
     /// [`SignatureError`], when not.
-    pub fn verify(&self, digest: &str) -> Result<(), SignatureError> {
+    pub fn verify(&self, role: Role, digest: &str) -> Result<(), SignatureError> {
         let key = hex::decode(&self.key).map_err(|_| SignatureError::Key)?;
         let signature = hex::decode(&self.signature).map_err(|_| SignatureError::Mismatch)?;
         UnparsedPublicKey::new(&ED25519, key)
-            .verify(signed(digest).as_bytes(), &signature)
+            .verify(signed(role, digest).as_bytes(), &signature)
             .map_err(|_| SignatureError::Mismatch)
     }
 }
 
-fn signed(digest: &str) -> String {
-    format!("{CONTEXT}{digest}")
+fn signed(role: Role, digest: &str) -> String {
+    format!("{}{digest}", role.context())
 }
 
 /// A key that signs. Does not print.
@@ -97,12 +116,12 @@ impl SigningKey {
         hex::encode(self.0.public_key().as_ref())
     }
 
-    /// Signs a digest.
+    /// Signs a digest in a role.
     #[must_use]
-    pub fn sign(&self, digest: &str) -> Signature {
+    pub fn sign(&self, role: Role, digest: &str) -> Signature {
         Signature {
             key: self.public(),
-            signature: hex::encode(self.0.sign(signed(digest).as_bytes()).as_ref()),
+            signature: hex::encode(self.0.sign(signed(role, digest).as_bytes()).as_ref()),
         }
     }
 }
@@ -112,22 +131,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_signature_is_for_one_digest_and_one_key() {
+    fn a_signature_is_for_one_digest_one_key_and_one_role() {
         let key = SigningKey::generate().unwrap();
-        let good = key.sign("d1");
-        assert_eq!(good.verify("d1"), Ok(()));
-        assert_eq!(good.verify("d2"), Err(SignatureError::Mismatch));
-        let other = Signature {
-            key: SigningKey::generate().unwrap().public(),
-            ..good.clone()
-        };
-        assert_eq!(other.verify("d1"), Err(SignatureError::Mismatch));
-        for bad in ["", "zz", "00"] {
-            let cut = Signature {
-                signature: bad.into(),
+        for (role, other_role) in [
+            (Role::Publisher, Role::Organisation),
+            (Role::Organisation, Role::Publisher),
+        ] {
+            let good = key.sign(role, "d1");
+            assert_eq!(good.verify(role, "d1"), Ok(()));
+            assert_eq!(good.verify(role, "d2"), Err(SignatureError::Mismatch));
+            assert_eq!(good.verify(other_role, "d1"), Err(SignatureError::Mismatch));
+            let other = Signature {
+                key: SigningKey::generate().unwrap().public(),
                 ..good.clone()
             };
-            assert_eq!(cut.verify("d1"), Err(SignatureError::Mismatch));
+            assert_eq!(other.verify(role, "d1"), Err(SignatureError::Mismatch));
+            for bad in ["", "zz", "00"] {
+                let cut = Signature {
+                    signature: bad.into(),
+                    ..good.clone()
+                };
+                assert_eq!(cut.verify(role, "d1"), Err(SignatureError::Mismatch));
+            }
         }
     }
 

@@ -14,7 +14,7 @@ const FIRST: u16 = 20_000;
 const COUNT: u16 = 10_000;
 
 /// `N` different ports that are free now and were not given out by this process before.
-pub(super) fn free<const N: usize>() -> Result<[u16; N]> {
+pub(crate) fn free<const N: usize>() -> Result<[u16; N]> {
     static STEP: AtomicU16 = AtomicU16::new(0);
     // Processes side by side begin at different places.
     let begin = u16::try_from(std::process::id() % u32::from(COUNT)).unwrap_or(0);

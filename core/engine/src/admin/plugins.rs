@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::caller::Caller;
 use super::instant::Instant;
+use super::trust::{Revocations, TrustLevel, TrustPolicy, Vouched};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::ids::TenantId;
@@ -26,8 +27,8 @@ pub struct Inspected {
     pub title: String,
     /// The digest of the package.
     pub digest: String,
-    /// Whether a signature that counts here stands on it.
-    pub signed: bool,
+    /// Who vouches for it.
+    pub vouched: Vouched,
     /// The rights that it asks for.
     pub rights: Value,
 }
@@ -64,6 +65,8 @@ pub trait PluginHost: Send + Sync {
         plugin: &str,
         settings: &Value,
     ) -> std::result::Result<Vec<String>, String>;
+    /// Whose packages are taken.
+    fn trust(&self) -> TrustPolicy;
     /// How a plugin is doing in a tenant.
     fn health(&self, tenant: TenantId, plugin: &str) -> Option<PluginHealth>;
     /// Takes up what was changed.
@@ -83,6 +86,16 @@ pub struct InstalledPlugin {
     pub digest: String,
     /// Whether a signature that counts here stood on it.
     pub signed: bool,
+    /// Who vouched for it when it was installed.
+    pub trust: TrustLevel,
+    /// The key of its publisher's signature.
+    pub signed_by: Option<String>,
+    /// The key of an organisation's signature on it.
+    pub countersigned_by: Option<String>,
+    /// The reference in a registry that it was fetched by, as whoever installed it told.
+    pub source: Option<String>,
+    /// Why it is not run any more, if its digest or a key of its signatures is revoked.
+    pub revoked: Option<String>,
     /// Whether the operator has stopped it everywhere.
     pub suspended: bool,
     /// When it was installed.
@@ -103,20 +116,34 @@ pub struct WaitingVersion {
     pub version: String,
     /// The digest of its package.
     pub digest: String,
+    /// The reference in a registry that it was fetched by, as whoever offered it told.
+    pub source: Option<String>,
     /// What it asks for beyond what is granted, a sentence each.
     pub asks_for: Vec<String>,
     /// When it was offered.
     pub offered_at: Instant,
 }
 
-impl From<PluginRow> for InstalledPlugin {
-    fn from(row: PluginRow) -> Self {
+impl InstalledPlugin {
+    fn of(row: PluginRow, revocations: &Revocations) -> Self {
+        let Vouched {
+            level,
+            signed_by,
+            countersigned_by,
+        } = row.vouched;
+        let keys = [&signed_by, &countersigned_by];
+        let keys = keys.into_iter().filter_map(|key| key.as_deref());
         Self {
+            revoked: revocations.of(&row.digest, keys),
             id: row.id,
             title: row.title,
             version: row.version,
             digest: row.digest,
-            signed: row.signed,
+            signed: level != TrustLevel::Unsigned,
+            trust: level,
+            signed_by,
+            countersigned_by,
+            source: row.source,
             suspended: row.suspended,
             installed_at: Instant(row.installed_at),
             rights: row
@@ -157,16 +184,17 @@ fn host(engine: &Engine) -> Result<&dyn PluginHost> {
 /// Every installed plugin.
 pub(crate) async fn installed(engine: &Engine) -> Result<Vec<InstalledPlugin>> {
     let store = engine.store();
-    let rows = store.plugins().await?;
+    let (rows, revocations) = (store.plugins().await?, store.plugin_revocations().await?);
     let waiting = store.waiting_plugins().await?;
     let mut all = Vec::with_capacity(rows.len());
     for row in rows {
         let found = waiting.iter().find(|one| one.plugin == row.id);
-        let mut plugin = InstalledPlugin::from(row.clone());
+        let mut plugin = InstalledPlugin::of(row.clone(), &revocations);
         if let Some(found) = found {
             plugin.waiting = Some(WaitingVersion {
                 version: found.version.clone(),
                 digest: found.digest.clone(),
+                source: found.source.clone(),
                 asks_for: more_than_before(engine, &row, &parsed(&found.rights)).await?,
                 offered_at: Instant(found.offered_at),
             });
@@ -208,14 +236,31 @@ async fn more_than_before(engine: &Engine, row: &PluginRow, asked: &Value) -> Re
     Ok(more)
 }
 
+/// Whose packages are taken here.
+pub(crate) fn trust(engine: &Engine) -> Result<TrustPolicy> {
+    Ok(host(engine)?.trust())
+}
+
+/// The longest reference in a registry.
+const LONGEST_SOURCE: usize = 512;
+
 /// Installs a package, or puts it in the place of another version. What is running goes on when it is refused, and when it
 /// asks for more than the version before was granted: then it waits.
+/// `source` is noted and nothing else: the package is what was sent.
 pub(crate) async fn install(
     engine: &Engine,
     caller: &Caller,
     package: Vec<u8>,
+    source: Option<String>,
 ) -> Result<InstalledPlugin> {
     let host = host(engine)?;
+    if let Some(source) = &source
+        && (source.len() > LONGEST_SOURCE || source.chars().any(char::is_control))
+    {
+        return Err(Error::Invalid(format!(
+            "source: a reference has at most {LONGEST_SOURCE} characters on one line"
+        )));
+    }
     let store = engine.store();
     let found = host.inspect(&package).await.map_err(Error::Invalid)?;
     let before = store
@@ -233,7 +278,8 @@ pub(crate) async fn install(
             version: found.version,
             title: found.title,
             digest: found.digest,
-            signed: found.signed,
+            signed: found.vouched.level != TrustLevel::Unsigned,
+            source,
             rights: found.rights.to_string(),
             offered_at: store.clock().now(),
         };
@@ -245,7 +291,7 @@ pub(crate) async fn install(
         Some(before) => before.rights,
         None => Some(found.rights.to_string()),
     };
-    put_in_force(engine, caller, found, rights, package).await
+    put_in_force(engine, caller, found, rights, source, package).await
 }
 
 async fn put_in_force(
@@ -253,6 +299,7 @@ async fn put_in_force(
     caller: &Caller,
     found: Inspected,
     rights: Option<String>,
+    source: Option<String>,
     package: Vec<u8>,
 ) -> Result<InstalledPlugin> {
     let row = PluginRow {
@@ -260,7 +307,8 @@ async fn put_in_force(
         version: found.version,
         title: found.title,
         digest: found.digest,
-        signed: found.signed,
+        vouched: found.vouched,
+        source,
         suspended: false,
         installed_at: engine.store().clock().now(),
         rights,
@@ -276,10 +324,10 @@ async fn put_in_force(
 /// Puts the version that waits in force, with all that it asks for.
 pub(crate) async fn approve(engine: &Engine, caller: &Caller, id: &str) -> Result<InstalledPlugin> {
     let host = host(engine)?;
-    let package = engine.store().waiting_package(id).await?;
+    let (package, source) = engine.store().waiting_package(id).await?;
     let found = host.inspect(&package).await.map_err(Error::Invalid)?;
     let rights = Some(found.rights.to_string());
-    put_in_force(engine, caller, found, rights, package).await
+    put_in_force(engine, caller, found, rights, source, package).await
 }
 
 /// Sends away the version that waits.

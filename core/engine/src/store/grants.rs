@@ -28,6 +28,8 @@ pub struct WaitingRow {
     pub digest: String,
     /// Whether a signature that counts here stood on it.
     pub signed: bool,
+    /// The reference in a registry that it was fetched by, as whoever offered it told.
+    pub source: Option<String>,
     /// What it asks for, as JSON.
     pub rights: String,
     /// When it was offered.
@@ -68,7 +70,8 @@ impl Store {
         let mut tx = self.begin_read().await?;
         let rows = tx
             .query(
-                "SELECT plugin_id, version, title, digest, signed, rights, offered_at FROM plugin_waiting ORDER BY plugin_id",
+                "SELECT plugin_id, version, title, digest, signed, rights, offered_at, source
+                 FROM plugin_waiting ORDER BY plugin_id",
                 args![],
             )
             .await?;
@@ -83,6 +86,7 @@ impl Store {
                     signed: row.int(4)? != 0,
                     rights: row.text(5)?,
                     offered_at: row.int(6)?,
+                    source: row.opt_text(7)?,
                 })
             })
             .collect()
@@ -97,11 +101,11 @@ impl Store {
     ) -> Result<()> {
         let mut tx = self.begin().await?;
         tx.execute(
-            "INSERT INTO plugin_waiting (plugin_id, version, title, digest, package, signed, rights, offered_at)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+            "INSERT INTO plugin_waiting (plugin_id, version, title, digest, package, signed, rights, offered_at, source)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
              ON CONFLICT (plugin_id) DO UPDATE SET version = excluded.version, title = excluded.title,
                 digest = excluded.digest, package = excluded.package, signed = excluded.signed, rights = excluded.rights,
-                offered_at = excluded.offered_at",
+                offered_at = excluded.offered_at, source = excluded.source",
             args![
                 row.plugin.as_str(),
                 row.version.as_str(),
@@ -110,30 +114,37 @@ impl Store {
                 package,
                 i64::from(row.signed),
                 row.rights.as_str(),
-                row.offered_at
+                row.offered_at,
+                row.source.clone()
             ],
         )
         .await?;
-        let details = json!({ "version": row.version, "digest": row.digest, "rights": row.rights });
+        let details = json!({
+            "version": row.version,
+            "digest": row.digest,
+            "rights": row.rights,
+            "source": row.source,
+        });
         let entry = operator(actor, "plugin.offer", &row.plugin, details);
         admin_audit::append(&mut tx, row.offered_at, entry).await?;
         tx.commit().await
     }
 
-    /// The package of the version that waits.
+    /// The package of the version that waits, and where it came from.
     ///
     /// # Errors
     /// [`Error::NotFound`] when none waits.
-    pub async fn waiting_package(&self, plugin: &str) -> Result<Vec<u8>> {
+    pub async fn waiting_package(&self, plugin: &str) -> Result<(Vec<u8>, Option<String>)> {
         let mut tx = self.begin_read().await?;
         let row = tx
             .query_one(
-                "SELECT package FROM plugin_waiting WHERE plugin_id = ?",
+                "SELECT package, source FROM plugin_waiting WHERE plugin_id = ?",
                 args![plugin],
             )
             .await?;
         tx.rollback().await?;
-        row.ok_or(Error::NotFound("a version that waits"))?.bytes(0)
+        let row = row.ok_or(Error::NotFound("a version that waits"))?;
+        Ok((row.bytes(0)?, row.opt_text(1)?))
     }
 
     /// Sends away the version that waits.

@@ -45,6 +45,7 @@ pub(crate) mod partitions;
 pub(crate) mod plugins;
 pub(crate) mod push;
 pub(crate) mod queue;
+pub(crate) mod revocations;
 pub(crate) mod snapshot;
 pub(crate) mod sql;
 #[cfg(test)]

@@ -9,6 +9,7 @@ use super::sql::args;
 use super::{Store, sql};
 use crate::actor::Actor;
 use crate::admin::audit::AuditEntry;
+use crate::admin::trust::{TrustLevel, Vouched};
 use crate::clock::Micros;
 use crate::error::{Error, Result};
 use crate::ids::{PrincipalId, TenantId};
@@ -24,8 +25,10 @@ pub struct PluginRow {
     pub title: String,
     /// The digest of its package.
     pub digest: String,
-    /// Whether a signature that counts here stood on it.
-    pub signed: bool,
+    /// Who vouched for it when it was installed.
+    pub vouched: Vouched,
+    /// The reference in a registry that it was fetched by, as whoever installed it told.
+    pub source: Option<String>,
     /// Whether the operator has stopped it everywhere.
     pub suspended: bool,
     /// When it was installed.
@@ -51,7 +54,9 @@ pub struct SwitchRow {
     pub rights: Option<String>,
 }
 
-const COLUMNS: &str = "id, version, title, digest, signed, suspended, installed_at, rights";
+const COLUMNS: &str =
+    "id, version, title, digest, trust, signed_by, countersigned_by, source, suspended,
+                       installed_at, rights";
 
 fn plugin(row: &sql::Row) -> Result<PluginRow> {
     Ok(PluginRow {
@@ -59,10 +64,15 @@ fn plugin(row: &sql::Row) -> Result<PluginRow> {
         version: row.text(1)?,
         title: row.text(2)?,
         digest: row.text(3)?,
-        signed: row.int(4)? != 0,
-        suspended: row.int(5)? != 0,
-        installed_at: row.int(6)?,
-        rights: row.opt_text(7)?,
+        vouched: Vouched {
+            level: TrustLevel::from_word(&row.text(4)?),
+            signed_by: row.opt_text(5)?,
+            countersigned_by: row.opt_text(6)?,
+        },
+        source: row.opt_text(7)?,
+        suspended: row.int(8)? != 0,
+        installed_at: row.int(9)?,
+        rights: row.opt_text(10)?,
     })
 }
 
@@ -111,10 +121,13 @@ impl Store {
             None => json!(null),
         };
         tx.execute(
-            "INSERT INTO plugin (id, version, title, digest, package, signed, suspended, installed_at, rights)
-             VALUES (?, ?, ?, ?, ?, ?, 0, ?, ?)
+            "INSERT INTO plugin (id, version, title, digest, package, signed, trust, signed_by,
+                                 countersigned_by, source, suspended, installed_at, rights)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?)
              ON CONFLICT (id) DO UPDATE SET version = excluded.version, title = excluded.title,
                 digest = excluded.digest, package = excluded.package, signed = excluded.signed,
+                trust = excluded.trust, signed_by = excluded.signed_by,
+                countersigned_by = excluded.countersigned_by, source = excluded.source,
                 installed_at = excluded.installed_at, rights = excluded.rights",
             args![
                 row.id.as_str(),
@@ -122,7 +135,11 @@ impl Store {
                 row.title.as_str(),
                 row.digest.as_str(),
                 package,
-                i64::from(row.signed),
+                i64::from(row.vouched.level != TrustLevel::Unsigned),
+                row.vouched.level.as_str(),
+                row.vouched.signed_by.clone(),
+                row.vouched.countersigned_by.clone(),
+                row.source.clone(),
                 row.installed_at,
                 row.rights.clone()
             ],
@@ -131,7 +148,14 @@ impl Store {
         // Whatever waited in its place has been overtaken.
         let gone = "DELETE FROM plugin_waiting WHERE plugin_id = ?";
         tx.execute(gone, args![row.id.as_str()]).await?;
-        let details = json!({ "version": row.version, "digest": row.digest, "signed": row.signed, "rights": row.rights, "replaces": old });
+        let details = json!({
+            "version": row.version,
+            "digest": row.digest,
+            "trust": row.vouched.level,
+            "source": row.source,
+            "rights": row.rights,
+            "replaces": old,
+        });
         let entry = operator(actor, "plugin.install", &row.id, details);
         admin_audit::append(&mut tx, row.installed_at, entry).await?;
         tx.commit().await

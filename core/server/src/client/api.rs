@@ -2,7 +2,7 @@
 //!
 //! Owns: the connection, the token on each request, and what a refusal looks like to a person.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
 use bytes::Bytes;
@@ -25,38 +25,46 @@ const LARGEST: usize = 256 << 20;
 /// Entries asked for at a time.
 const PAGE: usize = 500;
 
+/// What the command line speaks HTTP with.
+pub(crate) type HttpClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+
+/// Makes one that believes these authorities, PEM files. Follows no redirect.
+pub(crate) fn http_client(authorities: &[PathBuf]) -> anyhow::Result<HttpClient> {
+    let mut roots = rustls::RootCertStore::empty();
+    for path in authorities {
+        let all = CertificateDer::pem_file_iter(path)
+            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+            .with_context(|| format!("cannot read authorities from {}", path.display()))?;
+        roots.add_parsable_certificates(all);
+    }
+    let tls = rustls::ClientConfig::builder()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let connector = HttpsConnectorBuilder::new()
+        .with_tls_config(tls)
+        .https_or_http()
+        .enable_http1()
+        .build();
+    Ok(Client::builder(TokioExecutor::new()).build(connector))
+}
+
 /// The admin API of one server.
 pub(crate) struct Api {
     base: Url,
     authorization: String,
     tenant: Option<String>,
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    client: HttpClient,
 }
 
 impl Api {
     /// Finds the server and the token; connects at the first request.
     pub(crate) fn open(place: &Place, dir: Option<&Path>) -> anyhow::Result<Self> {
         let base = place.base(dir)?;
-        let mut roots = rustls::RootCertStore::empty();
-        for path in place.authorities(dir) {
-            let all = CertificateDer::pem_file_iter(&path)
-                .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-                .with_context(|| format!("cannot read authorities from {}", path.display()))?;
-            roots.add_parsable_certificates(all);
-        }
-        let tls = rustls::ClientConfig::builder()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(tls)
-            .https_or_http()
-            .enable_http1()
-            .build();
         Ok(Self {
             base,
             authorization: format!("Bearer {}", place.token(dir)?),
             tenant: place.tenant.clone(),
-            client: Client::builder(TokioExecutor::new()).build(connector),
+            client: http_client(&place.authorities(dir))?,
         })
     }
 

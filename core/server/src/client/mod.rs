@@ -18,7 +18,7 @@ use std::path::Path;
 
 use clap::Subcommand;
 
-pub(crate) use api::{Api, segment};
+pub(crate) use api::{Api, HttpClient, http_client, query, segment};
 pub(crate) use output::{Column, Output, clean, print};
 pub(crate) use place::{Place, UsageError};
 

@@ -116,8 +116,15 @@ impl Place {
 
     /// The files with authorities that the server's certificate may come from.
     pub(crate) fn authorities(&self, dir: Option<&Path>) -> Vec<PathBuf> {
+        let own = folder(dir).map(|dir| dir.join(files::TLS_CA));
+        let mut all = self.public_authorities();
+        all.extend(own.filter(|path| path.exists()));
+        all
+    }
+
+    /// As [`authorities`](Self::authorities), for hosts that are not the server: its own authority is not among them.
+    pub(crate) fn public_authorities(&self) -> Vec<PathBuf> {
         let mut all = vec![PathBuf::from("/etc/ssl/certs/ca-certificates.crt")];
-        all.extend(folder(dir).map(|dir| dir.join(files::TLS_CA)));
         all.retain(|path| path.exists());
         all.extend(self.ca_file.clone());
         all

@@ -10,6 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use pomona_engine::admin::plugins::{Inspected, PluginHealth, PluginHost};
+use pomona_engine::admin::trust::{Revocations, TrustPolicy};
 use pomona_engine::hooks::Hooks;
 use pomona_engine::{Engine, PluginRow, SwitchRow, TenantId};
 use pomona_plugin_host::{
@@ -22,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use super::compile::in_a_child;
 use super::outside::Outside;
 use super::services::Served;
+use super::trust::{Trust, keys_of};
 
 /// How often the database is looked at when nobody asks for it.
 const POLL: Duration = Duration::from_secs(10);
@@ -30,6 +32,10 @@ const POLL: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 struct Loaded {
     digest: String,
+    /// The keys of its signatures.
+    keys: Vec<String>,
+    /// Why it is not run any more, if it is revoked.
+    revoked: Option<String>,
     /// What the operator grants, as it stands in the row.
     rights: Option<String>,
     granted: Capabilities,
@@ -37,20 +43,23 @@ struct Loaded {
     plugin: Result<Arc<Plugin>, PluginError>,
 }
 
+impl Loaded {
+    /// Whether it is what is installed, as far as it may be run.
+    fn is(&self, row: &PluginRow, revocations: &Revocations) -> bool {
+        let keys = self.keys.iter().map(String::as_str);
+        self.digest == row.digest
+            && self.rights == row.rights
+            && self.revoked == revocations.of(&row.digest, keys)
+    }
+}
+
 /// A switch as it was taken up.
 struct TakenUp {
     digest: String,
+    revoked: Option<String>,
     rights: Option<String>,
     row: SwitchRow,
     enabled: Arc<Enabled>,
-}
-
-/// Whose packages are taken.
-pub(crate) struct Trust {
-    /// Public keys.
-    pub(crate) keys: Vec<String>,
-    /// Everybody's.
-    pub(crate) anybody: bool,
 }
 
 /// Runs plugins for the engine.
@@ -86,10 +95,8 @@ impl Manager {
             suspended: Mutex::default(),
             one_at_a_time: tokio::sync::Mutex::default(),
         });
-        if manager.trust.anybody {
-            tracing::warn!(
-                "plugins.allow_unsigned is on: anybody who can install a plugin can run code that nobody has signed"
-            );
+        if let Some(warning) = manager.trust.policy().warning {
+            tracing::warn!("{warning}");
         }
         engine.attach_plugins(manager.clone());
         manager.refresh().await;
@@ -107,19 +114,19 @@ impl Manager {
     async fn reconcile(&self) -> pomona_engine::Result<()> {
         let store = self.engine.store();
         let (plugins, switches) = (store.plugins().await?, store.plugin_switches().await?);
+        let revocations = store.plugin_revocations().await?;
         let wanted: Vec<&PluginRow> = plugins
             .iter()
             .filter(|row| switches.iter().any(|switch| switch.plugin == row.id))
             .collect();
         for row in &wanted {
-            let known =
-                self.loaded.lock().get(&row.id).is_some_and(|loaded| {
-                    loaded.digest == row.digest && loaded.rights == row.rights
-                });
-            if known {
+            let known = self.loaded.lock().get(&row.id).cloned();
+            if known.is_some_and(|known| known.is(row, &revocations)) {
                 continue;
             }
-            let loaded = self.load(row).await?;
+            let Some(loaded) = self.load(row, &revocations).await? else {
+                continue;
+            };
             if let Err(error) = &loaded.plugin {
                 tracing::error!(plugin = row.id, %error, "a plugin cannot be run; the failure policies of its hooks hold");
             }
@@ -139,31 +146,43 @@ impl Manager {
         Ok(())
     }
 
-    async fn load(&self, row: &PluginRow) -> pomona_engine::Result<Loaded> {
+    async fn load(
+        &self,
+        row: &PluginRow,
+        revocations: &Revocations,
+    ) -> pomona_engine::Result<Option<Loaded>> {
         let bytes = self.engine.store().plugin_package(&row.id).await?;
-        let package = Package::read(&bytes).map_err(|error| {
-            pomona_engine::Error::internal("reading an installed plugin", error)
-        })?;
-        let digest = package.digest();
+        let package = match Package::read(&bytes) {
+            Ok(package) => package,
+            Err(error) => {
+                tracing::error!(plugin = row.id, %error, "an installed package cannot be read; install it again. What ran before goes on, the other plugins too");
+                return Ok(None);
+            }
+        };
         let granted = match &row.rights {
             None => package.manifest.capabilities.clone(),
             // Rights that cannot be read are none.
             Some(rights) => serde_json::from_str(rights).unwrap_or_default(),
         };
-        let plugin = if digest == row.digest {
-            self.start_once(&package, &granted).await
-        } else {
-            Err(PluginError::Unfit(
+        let (digest, keys) = (package.digest(), keys_of(&package));
+        let revoked = revocations.of(&row.digest, keys.iter().map(String::as_str));
+        // Nothing of what is revoked is started, not even to look at it.
+        let plugin = match &revoked {
+            Some(reason) => Err(PluginError::Unfit(reason.clone())),
+            None if digest == row.digest => self.start_once(&package, &granted).await,
+            None => Err(PluginError::Unfit(
                 "its package is not the one that was installed; install it again".into(),
-            ))
+            )),
         };
-        Ok(Loaded {
+        Ok(Some(Loaded {
             digest: row.digest.clone(),
+            keys,
+            revoked,
             rights: row.rights.clone(),
             granted,
             manifest: package.manifest,
             plugin: plugin.map(Arc::new),
-        })
+        }))
     }
 
     async fn start_once(
@@ -220,12 +239,16 @@ impl Manager {
             };
             let key = (row.tenant, row.plugin.clone());
             let kept = before.remove(&key).filter(|old| {
-                old.row == row && old.digest == loaded.digest && old.rights == loaded.rights
+                old.row == row
+                    && old.digest == loaded.digest
+                    && old.rights == loaded.rights
+                    && old.revoked == loaded.revoked
             });
             changed |= kept.is_none();
             let now = kept.unwrap_or_else(|| TakenUp {
                 digest: loaded.digest.clone(),
                 rights: loaded.rights.clone(),
+                revoked: loaded.revoked.clone(),
                 enabled: Arc::new(self.switched_on(loaded, &row)),
                 row,
             });
@@ -249,16 +272,12 @@ impl Manager {
 impl PluginHost for Manager {
     async fn inspect(&self, package: &[u8]) -> Result<Inspected, String> {
         let package = Package::read(package).map_err(|error| error.to_string())?;
-        let signer = package.signature.as_ref().map(|signature| &signature.key);
-        let signed = signer.is_some_and(|key| self.trust.keys.contains(key));
-        if !signed && !self.trust.anybody {
-            return Err(match signer {
-                None => "the package is not signed; sign it with `pomona plugin sign`, or take unsigned ones with the setting plugins.allow_unsigned".into(),
-                Some(key) => format!(
-                    "the package is signed by {key}, which this server does not trust; the operator can add the key to plugins.trusted_keys"
-                ),
-            });
-        }
+        let store = self.engine.store();
+        let revocations = store
+            .plugin_revocations()
+            .await
+            .map_err(|error| error.to_string())?;
+        let vouched = self.trust.judge(&package, &revocations)?;
         let plugin = self
             .start_once(&package, &package.manifest.capabilities)
             .await
@@ -269,7 +288,7 @@ impl PluginHost for Manager {
             version: manifest.version.to_string(),
             title: manifest.title.clone(),
             digest: package.digest(),
-            signed,
+            vouched,
             rights: json_of(&manifest.capabilities)?,
         })
     }
@@ -307,6 +326,14 @@ impl PluginHost for Manager {
                 return Ok(problems);
             }
         }
+        let revocations = store
+            .plugin_revocations()
+            .await
+            .map_err(|error| error.to_string())?;
+        let keys = keys_of(&package);
+        if let Some(reason) = revocations.of(&package.digest(), keys.iter().map(String::as_str)) {
+            return Err(reason);
+        }
         let loaded = self.loaded.lock().get(plugin).cloned();
         let ready = match loaded {
             Some(loaded) if loaded.digest == package.digest() => loaded.plugin,
@@ -325,6 +352,10 @@ impl PluginHost for Manager {
             .filter(|remark| remark.fatal)
             .map(|remark| format!("settings{}: {}", remark.path, remark.message))
             .collect())
+    }
+
+    fn trust(&self) -> TrustPolicy {
+        self.trust.policy()
     }
 
     fn health(&self, tenant: TenantId, plugin: &str) -> Option<PluginHealth> {

@@ -5,24 +5,29 @@
 mod author;
 mod build;
 mod compile;
+mod distribute;
 mod manager;
+mod oci;
 mod outside;
 mod remote;
+mod revoke;
 mod services;
 mod toolchain;
 mod tools;
+mod trust;
 
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Subcommand;
 use http::Method;
-use pomona_plugin_host::{Manifest, Package, Plugin, Runtime, SignatureError, SigningKey};
+use pomona_plugin_host::{Manifest, Package, Plugin, Role, Runtime, SigningKey};
 use serde_json::{Value, json};
 
 pub(crate) use compile::{CompilePlugin, compile_plugin};
-pub(crate) use manager::{Manager, Trust};
+pub(crate) use manager::Manager;
 pub(crate) use outside::Outside;
+pub(crate) use trust::Trust;
 
 use crate::client::{Api, Column, Output, Place, segment};
 use crate::files;
@@ -31,15 +36,18 @@ const INSTALLED: &[Column] = &[
     Column("PLUGIN", "id"),
     Column("VERSION", "version"),
     Column("TITLE", "title"),
-    Column("SIGNED", "signed"),
+    Column("TRUST", "trust"),
     Column("SUSPENDED", "suspended"),
+    Column("REVOKED", "revoked"),
     Column("WAITS", "waiting/version"),
     Column("ASKS FOR", "waiting/asks_for"),
     Column("DIGEST", "digest"),
+    Column("SOURCE", "source"),
 ];
 const HERE: &[Column] = &[
     Column("PLUGIN", "id"),
     Column("VERSION", "version"),
+    Column("TRUST", "trust"),
     Column("ENABLED", "enabled"),
     Column("STATE", "state"),
     Column("CALLS", "calls"),
@@ -71,19 +79,23 @@ pub(crate) enum PluginVerb {
         /// The file for the secret half; only you can read it.
         file: PathBuf,
     },
-    /// Sign a package in place.
-    Sign {
-        /// The package.
-        package: PathBuf,
-        /// The file of `keygen`.
-        #[arg(long, value_name = "FILE")]
-        key: PathBuf,
-    },
+    /// Sign a package in place, as the one who publishes it.
+    Sign(distribute::Sign),
+    /// Sign a package in place for an organisation that takes it, whoever published it: its servers take what a key in
+    /// plugins.organisation_keys has signed so. The publisher's signature stays.
+    Countersign(distribute::Sign),
+    /// Put a package into a registry, or into a folder with the layout of one.
+    Push(distribute::Push),
+    /// Fetch a package from a registry, or from a folder with the layout of one.
+    Pull(distribute::Pull),
     /// Install a package on the server, or put it in the place of another version.
-    Install {
-        /// The package.
-        package: PathBuf,
-    },
+    Install(distribute::Install),
+    /// Stop a package, or everything that a key has signed, on every server of this database, for the operator.
+    Revoke(revoke::Revoke),
+    /// Take a revocation back.
+    Unrevoke(revoke::What),
+    /// List what is revoked.
+    Revocations,
     /// List what is installed, with its state in the tenant of --tenant.
     List {
         /// What is installed on the server, for the operator.
@@ -156,25 +168,18 @@ pub(crate) async fn run(verb: PluginVerb, place: &Place, dir: Option<&Path>) -> 
             let told = json!({ "public_key": key.public(), "file": file.display().to_string() });
             out.said(&format!("public key {}", key.public()), &told)
         }
-        PluginVerb::Sign { package: path, key } => {
-            let text = String::from_utf8(read(&key)?).map_err(|_| SignatureError::Key)?;
-            let key = SigningKey::read(&text).with_context(|| key.display().to_string())?;
-            let mut package =
-                Package::read(&read(&path)?).with_context(|| path.display().to_string())?;
-            package.sign(&key);
-            std::fs::write(&path, package.write()?)
-                .with_context(|| format!("cannot write {}", path.display()))?;
-            let told = json!({ "public_key": key.public(), "digest": package.digest() });
-            out.said(&format!("signed with {}", key.public()), &told)
-        }
-        PluginVerb::Install { package } => {
-            let bytes = read(&package)?;
-            // What is wrong with it can be told before it travels.
-            Package::read(&bytes).with_context(|| package.display().to_string())?;
-            out.one(&api()?.upload("plugins", bytes).await?, INSTALLED)
-        }
+        PluginVerb::Sign(sign) => distribute::sign(&sign, Role::Publisher, &out),
+        PluginVerb::Countersign(sign) => distribute::sign(&sign, Role::Organisation, &out),
+        PluginVerb::Push(push) => distribute::push(push, place, &out).await,
+        PluginVerb::Pull(pull) => distribute::pull(pull, place, &out).await,
+        PluginVerb::Install(install) => distribute::install(install, place, dir, &out).await,
+        PluginVerb::Revoke(wanted) => revoke::revoke(wanted, &api()?, &out).await,
+        PluginVerb::Unrevoke(what) => revoke::unrevoke(what, &api()?, &out).await,
+        PluginVerb::Revocations => revoke::list(&api()?, &out).await,
         PluginVerb::List { installed: true } => {
-            out.list(&api()?.list("plugins", usize::MAX).await?, INSTALLED)
+            let api = api()?;
+            revoke::warn(&api, &out).await;
+            out.list(&api.list("plugins", usize::MAX).await?, INSTALLED)
         }
         PluginVerb::List { installed: false } => {
             let api = api()?;
@@ -182,6 +187,7 @@ pub(crate) async fn run(verb: PluginVerb, place: &Place, dir: Option<&Path>) -> 
                 .list(&api.in_tenant("plugins").await?, usize::MAX)
                 .await?;
             let flat: Vec<Value> = all.into_iter().map(flat).collect();
+            revoke::warn_of_unsigned(&flat, &out);
             out.list(&flat, HERE)
         }
         PluginVerb::Enable { id, settings } => {
@@ -243,6 +249,7 @@ async fn check(path: &Path, out: &Output) -> anyhow::Result<()> {
         "api": plugin.manifest().api,
         "digest": plugin.digest(),
         "signed_by": package.signature.as_ref().map(|signature| &signature.key),
+        "countersigned_by": package.countersignature.as_ref().map(|signature| &signature.key),
         "rights": rights,
     });
     let signer = package.signature.as_ref().map_or_else(

@@ -51,6 +51,7 @@ pub(crate) async fn serve(settings: Settings) -> anyhow::Result<()> {
     if settings.plugins_enabled {
         let trust = Trust {
             keys: settings.plugins_trusted_keys.0.clone(),
+            organisation: settings.plugins_organisation_keys.0.clone(),
             anybody: settings.plugins_allow_unsigned,
         };
         let own = listeners.iter().map(|listener| listener.address.port());

@@ -152,8 +152,10 @@ settings! {
 
     /// Whether plugins are run. When they are not, nothing that is installed is even loaded.
     plugins_enabled: bool = "plugins.enabled", "true";
-    /// Whose signatures on packages count. A package that none of them has signed is refused.
+    /// Publishers whose signatures on packages count. A package that neither they nor the organisation has signed is refused.
     plugins_trusted_keys: PublicKeys = "plugins.trusted_keys", "";
+    /// Keys of the operator's organisation: what `pomona plugin countersign` has signed with one is taken, whoever made it.
+    plugins_organisation_keys: PublicKeys = "plugins.organisation_keys", "";
     /// Whether packages that nobody trusted has signed are taken. For development: who may install one can run any code in the sandbox.
     plugins_allow_unsigned: bool = "plugins.allow_unsigned", "false";
     /// Further authorities that the certificates of services may come from which plugins ask, PEM; the public ones count always.

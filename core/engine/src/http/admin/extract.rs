@@ -127,6 +127,8 @@ names! {
     FactName = "fact", "the fact";
     /// A plugin, by id.
     PluginName = "plugin", "the plugin";
+    /// A revocation, by kind and value.
+    RevocationName = "revocation", "the revocation";
     /// A secret of a plugin, by name.
     SecretName = "secret", "the secret";
     /// A panel of a plugin, by name.

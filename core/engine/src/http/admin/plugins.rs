@@ -10,10 +10,11 @@ use serde_json::Value;
 
 use super::super::error::Problem;
 use super::AdminState;
-use super::extract::{Anywhere, InTenant, PluginName};
+use super::extract::{Anywhere, Asked, InTenant, PluginName, RevocationName};
 use super::json::JsonBody;
 use super::reply::{List, Reply};
 use crate::admin::plugins::{self, InstalledPlugin, TenantPlugin};
+use crate::admin::trust::{self, NewRevocation, Revocation, TrustPolicy};
 use crate::error::Error;
 
 /// The largest package, in bytes.
@@ -28,15 +29,25 @@ pub(crate) async fn list_installed(
     Ok(Json(List::whole(plugins::installed(&state.engine).await?)))
 }
 
+/// Where a package came from.
+#[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct Origin {
+    /// The reference in a registry that the package was fetched by. It is noted; nothing is fetched.
+    source: Option<String>,
+}
+
 /// Installs a package, or puts it in the place of another version of the same plugin. It is read, compiled and started
 /// once before that; what is running goes on when it is refused, and when it asks for more than the version before was
 /// granted: then it is shown as `waiting` until it is approved.
-#[utoipa::path(post, path = "/api/v1/plugins", tag = "Plugins",
+#[utoipa::path(post, path = "/api/v1/plugins", tag = "Plugins", params(Origin),
     request_body(content_type = "application/octet-stream", description = "A package, as `pomona plugin build` makes it; 40 MiB at most."),
     responses((status = 201, body = InstalledPlugin)))]
 pub(crate) async fn install(
     State(state): State<AdminState>,
     Anywhere(caller): Anywhere,
+    Asked(origin): Asked<Origin>,
     body: Body,
 ) -> Result<(StatusCode, Json<InstalledPlugin>), Problem> {
     let package = Limited::new(body, LARGEST)
@@ -48,7 +59,8 @@ pub(crate) async fn install(
             ))
         })?
         .to_bytes();
-    let installed = plugins::install(&state.engine, &caller, package.to_vec()).await?;
+    let package = package.to_vec();
+    let installed = plugins::install(&state.engine, &caller, package, origin.source).await?;
     Ok((StatusCode::CREATED, Json(installed)))
 }
 
@@ -146,6 +158,45 @@ pub(crate) async fn resume(
 
 fn meant(name: &str) -> Option<&str> {
     (name != "*").then_some(name)
+}
+
+/// Says whose packages are taken here.
+#[utoipa::path(get, path = "/api/v1/plugin-trust", tag = "Plugins",
+    responses((status = 200, body = TrustPolicy)))]
+pub(crate) async fn trusted(State(state): State<AdminState>) -> Reply<TrustPolicy> {
+    Ok(Json(plugins::trust(&state.engine)?))
+}
+
+/// Lists what is revoked, the latest first.
+#[utoipa::path(get, path = "/api/v1/plugin-revocations", tag = "Plugins",
+    responses((status = 200, body = List<Revocation>)))]
+pub(crate) async fn revocations(State(state): State<AdminState>) -> Reply<List<Revocation>> {
+    Ok(Json(List::whole(trust::list(&state.engine).await?)))
+}
+
+/// Revokes a package by its digest, or everything that a key has signed. Such a plugin cannot be installed; where it is
+/// switched on it fails, and the failure policies of its hooks hold. Other nodes follow within ten seconds.
+#[utoipa::path(post, path = "/api/v1/plugin-revocations", tag = "Plugins",
+    request_body = NewRevocation, responses((status = 201, body = Revocation)))]
+pub(crate) async fn revoke(
+    State(state): State<AdminState>,
+    Anywhere(caller): Anywhere,
+    JsonBody(wanted): JsonBody<NewRevocation>,
+) -> Result<(StatusCode, Json<Revocation>), Problem> {
+    let revoked = trust::revoke(&state.engine, &caller, wanted).await?;
+    Ok((StatusCode::CREATED, Json(revoked)))
+}
+
+/// Takes a revocation back; it is named `digest:…` or `key:…`.
+#[utoipa::path(delete, path = "/api/v1/plugin-revocations/{revocation}", tag = "Plugins",
+    responses((status = 204)))]
+pub(crate) async fn unrevoke(
+    State(state): State<AdminState>,
+    Anywhere(caller): Anywhere,
+    RevocationName(revocation): RevocationName,
+) -> Result<StatusCode, Problem> {
+    trust::unrevoke(&state.engine, &caller, &revocation).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Lists the installed plugins, whether they are switched on here, and how they are doing.

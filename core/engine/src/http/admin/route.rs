@@ -139,6 +139,10 @@ table! {
     DELETE "/api/v1/plugins/{plugin}", Operator(Scope::PluginsWrite) => plugins::remove;
     POST "/api/v1/plugins/{plugin}/suspend", Operator(Scope::PluginsWrite) => plugins::suspend;
     POST "/api/v1/plugins/{plugin}/resume", Operator(Scope::PluginsWrite) => plugins::resume;
+    GET "/api/v1/plugin-trust", Operator(Scope::PluginsRead) => plugins::trusted;
+    GET "/api/v1/plugin-revocations", Operator(Scope::PluginsRead) => plugins::revocations;
+    POST "/api/v1/plugin-revocations", Operator(Scope::PluginsWrite) => plugins::revoke;
+    DELETE "/api/v1/plugin-revocations/{revocation}", Operator(Scope::PluginsWrite) => plugins::unrevoke;
     POST "/api/v1/plugins/{plugin}/approve", Operator(Scope::PluginsWrite) => plugins::approve;
     POST "/api/v1/plugins/{plugin}/decline", Operator(Scope::PluginsWrite) => plugins::decline;
     PUT "/api/v1/plugins/{plugin}/rights", Operator(Scope::PluginsWrite) => plugins::grant;

@@ -1,11 +1,35 @@
 // What a hook may return, checked before it crosses the border.
 //
-// Owns the shapes of the contract's results. The engine under a plugin ends without a word on a value that does not fit, and
-// turns some silently into others (5.5 into 5, NaN into 0); here the value is named. Changes nothing but BigInt into number.
+// Owns the shapes of the contract's results, and how a value is told to a person. The engine under a plugin ends without a word
+// on a value that does not fit, and turns some silently into others (5.5 into 5, NaN into 0); here the value is named. Changes
+// nothing but BigInt into number.
+
+/** A value as text: strings as they are, errors as `name: message`, objects as JSON where they have one. Never throws. */
+export function shown(value) {
+  try {
+    if (typeof value === "string") return value;
+    if (value instanceof Error) return Error.prototype.toString.call(value);
+    const json = typeof value === "object" ? JSON.stringify(value, plain) : undefined;
+    return json ?? String(value);
+  } catch {
+    // A circle, or an object that does not let itself be read.
+  }
+  try {
+    return String(value);
+  } catch {
+    return `(${typeof value})`;
+  }
+}
+
+/** What JSON would leave out of an object or refuse. */
+function plain(_, value) {
+  if (value instanceof Error) return Error.prototype.toString.call(value);
+  return typeof value === "bigint" ? String(value) : value;
+}
 
 const told = (value) => {
-  const text = typeof value === "number" || typeof value === "bigint" ? String(value) : JSON.stringify(value);
-  return text === undefined ? String(value) : text.length > 80 ? `${text.slice(0, 80)}…` : text;
+  const text = typeof value === "string" ? JSON.stringify(value) : shown(value);
+  return text.length > 80 ? `${text.slice(0, 80)}…` : text;
 };
 const wrong = (at, value, wanted) => {
   throw new TypeError(`${at}: ${told(value)} is not ${wanted}`);
@@ -21,10 +45,11 @@ const whole = (largest) => (value, at) => {
 };
 const u64 = whole(Number.MAX_SAFE_INTEGER);
 const option = (inner) => (value, at) => (value === null || value === undefined ? null : inner(value, at));
-const bytes = (value, at) =>
-  value instanceof Uint8Array || Array.isArray(value) ? value : wrong(at, value, "bytes (a Uint8Array)");
-const list = (inner) => (value, at) =>
-  Array.isArray(value) ? value.map((one, n) => inner(one, `${at}[${n}]`)) : wrong(at, value, "an array");
+const list = (inner, wanted = "an array") => (value, at) =>
+  // Unlike `map`, this sees the holes of an array.
+  Array.isArray(value) ? Array.from(value, (one, n) => inner(one, `${at}[${n}]`)) : wrong(at, value, wanted);
+const byteList = list(whole(0xff), "bytes (a Uint8Array)");
+const bytes = (value, at) => (value instanceof Uint8Array ? value : byteList(value, at));
 const tuple = (...inner) => (value, at) =>
   Array.isArray(value) && value.length === inner.length
     ? inner.map((check, n) => check(value[n], `${at}[${n}]`))

@@ -4,7 +4,13 @@
 // with its trace), and the globals that scripts expect and the engine lacks: console, the time of day, random numbers.
 
 import { AccessError, attach, HookError, refuse } from "./index.js";
-import { RESULTS } from "./check.js";
+import { RESULTS, shown } from "./check.js";
+
+/** Hooks in which no time passes. */
+const DETERMINISTIC = ["compliance", "declarations"];
+/** Bytes of a random number, and of the numbers that are drawn at once; the host gives 1,024 bytes a call. */
+const NUMBER = 6;
+const DRAWN = 170 * NUMBER;
 
 /** Wraps the hooks of a plugin. `imports` are the host's interfaces, `places` tells where lines of the bundle come from. */
 export function frame(plugin, hooks, imports, places) {
@@ -16,7 +22,8 @@ export function frame(plugin, hooks, imports, places) {
     log: (level, message, fields) => log.write(level, message, fields),
     ask: (name, what, parts) => ask(imports, name, what, parts),
   });
-  const call = { nowMs: null };
+  const call = {};
+  begin(call, null, false);
   globals(call, log, clock, random);
   const wrapped = {};
   for (const hook of hooks) {
@@ -40,10 +47,15 @@ function ask(imports, name, what, parts) {
   }
 }
 
+/** Nothing of one call reaches the next: with the same seed a call draws the same numbers. */
+function begin(call, nowMs, still) {
+  Object.assign(call, { nowMs, still, drawn: [], next: 0 });
+}
+
 function framed(hook, hookName, name, check, call, log, places) {
   const at = `${hookName}.${name}`;
   return (...given) => {
-    call.nowMs = given[0]?.nowMs ?? null;
+    begin(call, given[0]?.nowMs ?? null, DETERMINISTIC.includes(hookName));
     try {
       if (typeof hook?.[name] !== "function") {
         if (at === "settings.migrate") return given[1];
@@ -68,8 +80,8 @@ function framed(hook, hookName, name, check, call, log, places) {
 
 /** The message of what was thrown and where, on one line, since the host's log has lines. */
 function trace(error, places) {
-  if (!(error instanceof Error)) return `thrown: ${String(error)}`;
-  const frames = (error.stack ?? "")
+  if (!(error instanceof Error)) return `thrown: ${shown(error)}`;
+  const frames = String(error.stack ?? "")
     .split("\n")
     .map((line) => /^\s*at (.*?) \(?[^()]*?:(\d+)(?::\d+)?\)?$/.exec(line))
     .filter((found) => found !== null)
@@ -77,11 +89,10 @@ function trace(error, places) {
     // The frame of the SDK around a call is nobody's fault.
     .filter(([, place]) => place !== "" && !place.startsWith("pomona/"))
     .map(([name, place]) => `at ${name} (${place})`);
-  return [`${error.name}: ${error.message}`, ...frames.slice(0, 12)].join("; ");
+  return [shown(error), ...frames.slice(0, 12)].join("; ");
 }
 
 function globals(call, log, clock, random) {
-  const shown = (value) => (typeof value === "string" ? value : (JSON.stringify(value) ?? String(value)));
   const write = (level) => (...values) => log.write(level, values.map(shown).join(" "), "");
   globalThis.console = {
     log: write("info"),
@@ -93,7 +104,7 @@ function globals(call, log, clock, random) {
   const System = Date;
   const now = () => {
     if (call.nowMs === null) throw new Error("the time of day is known only in hooks that get a context");
-    return call.nowMs + clock.elapsedMs();
+    return call.still ? call.nowMs : call.nowMs + clock.elapsedMs();
   };
   globalThis.Date = class Date extends System {
     constructor(...given) {
@@ -104,5 +115,10 @@ function globals(call, log, clock, random) {
     }
   };
   // 48 bits; the engine's own generator would begin at the same place in every call.
-  Math.random = () => random.bytes(6).reduce((sum, byte) => sum * 256 + byte, 0) / 2 ** 48;
+  Math.random = () => {
+    if (call.next >= call.drawn.length) Object.assign(call, { drawn: random.bytes(DRAWN), next: 0 });
+    let sum = 0;
+    for (const end = call.next + NUMBER; call.next < end; call.next += 1) sum = sum * 256 + call.drawn[call.next];
+    return sum / 2 ** (8 * NUMBER);
+  };
 }

@@ -74,8 +74,8 @@ export interface Compliance {
 
 /** Why a hook gives no answer; thrown. The host then applies the failure policy of the hook. */
 export class HookError extends Error {
-  constructor(tag: "retryable" | "permanent" | "misconfigured", message: string);
-  tag: "retryable" | "permanent" | "misconfigured";
+  constructor(tag: "retryable" | "permanent" | "misconfigured" | "other", message: string);
+  readonly tag: "retryable" | "permanent" | "misconfigured" | "other";
 }
 export function retryable(message: string): HookError;
 export function permanent(message: string): HookError;

@@ -34,12 +34,16 @@ function asked(what) {
   return host;
 }
 
-/** Why a hook gives no answer; thrown. The host then applies the failure policy of the hook. */
+const REASONS = ["retryable", "permanent", "misconfigured", "other"];
+
+/** Why a hook gives no answer; thrown. The host then applies the failure policy of the hook. `tag` is a case of the contract. */
 export class HookError extends Error {
   constructor(tag, message) {
+    if (!REASONS.includes(tag)) throw new TypeError(`HookError: ${String(tag)} is not one of ${REASONS.join(", ")}`);
     super(message);
     this.name = "HookError";
-    this.tag = tag;
+    // Stays as it was looked at: the engine ends without a word on any other.
+    Object.defineProperty(this, "tag", { value: tag, enumerable: true });
   }
 }
 

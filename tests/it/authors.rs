@@ -14,6 +14,19 @@ struct Desk {
     binary: PathBuf,
 }
 
+/// How a program ended, and what it said on each of its outputs.
+struct Said {
+    good: bool,
+    output: String,
+    errors: String,
+}
+
+impl Said {
+    fn all(&self) -> String {
+        format!("{}{}", self.output, self.errors)
+    }
+}
+
 impl Desk {
     fn new() -> Self {
         Self {
@@ -22,34 +35,44 @@ impl Desk {
         }
     }
 
-    /// Runs a program in the folder: whether it ended well, and what it said on both outputs.
-    fn run(&self, program: &Path, arguments: &[&str], folder: &Path) -> (bool, String) {
+    /// Runs a program in the folder.
+    fn run(&self, program: &Path, arguments: &[&str], folder: &Path) -> Said {
         let output = Command::new(program)
             .args(arguments)
             .current_dir(folder)
             .env("CARGO_TARGET_DIR", checkout().join("target/guests"))
             .output()
             .unwrap();
-        let said = [output.stdout, output.stderr].concat();
-        let said = String::from_utf8_lossy(&said).into_owned();
-        (output.status.success(), said)
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        Said {
+            good: output.status.success(),
+            output: text(output.stdout),
+            errors: text(output.stderr),
+        }
     }
 
-    fn plugin(&self, arguments: &[&str]) -> (bool, String) {
+    fn plugin(&self, arguments: &[&str]) -> Said {
         let arguments = [&["plugin"], arguments].concat();
         self.run(&self.binary, &arguments, self.files.path())
     }
 
     fn good(&self, arguments: &[&str]) -> String {
-        let (good, said) = self.plugin(arguments);
-        assert!(good, "{arguments:?}: {said}");
-        said
+        let said = self.plugin(arguments);
+        assert!(said.good, "{arguments:?}: {}", said.all());
+        said.all()
+    }
+
+    /// What a program answered with `--json`; warnings stand on the other output.
+    fn answer(&self, arguments: &[&str]) -> Value {
+        let said = self.plugin(&[arguments, &["--json"]].concat());
+        assert!(said.good, "{arguments:?}: {}", said.all());
+        serde_json::from_str(&said.output).unwrap()
     }
 
     fn bad(&self, arguments: &[&str]) -> String {
-        let (good, said) = self.plugin(arguments);
-        assert!(!good, "{arguments:?}: {said}");
-        said
+        let said = self.plugin(arguments);
+        assert!(!said.good, "{arguments:?}: {}", said.all());
+        said.all()
     }
 
     fn change(&self, file: &str, from: &str, to: &str) {
@@ -63,7 +86,12 @@ impl Desk {
 #[test]
 fn the_examples_give_the_answers_of_their_fixtures() {
     let desk = Desk::new();
-    for (name, fixtures) in [("quiet-hours", 3), ("welcome", 2), ("compliance-hook", 3)] {
+    for (name, fixtures) in [
+        ("quiet-hours", 3),
+        ("enrollment-gate", 3),
+        ("welcome", 2),
+        ("compliance-hook", 3),
+    ] {
         let said = desk.good(&["test", &shown(&guest(name).unwrap())]);
         let expected = format!("{fixtures} of {fixtures} fixtures passed");
         assert!(said.contains(&expected), "{said}");
@@ -80,8 +108,7 @@ fn a_new_project_passes_and_what_is_wrong_with_it_is_told() {
     assert!(refused.contains("is there already"), "{refused}");
 
     let package = "lunch/target/pomona/org.example.lunch-0.1.0.pomona";
-    let figures: Value =
-        serde_json::from_str(&desk.good(&["bench", package, "--calls", "20", "--json"])).unwrap();
+    let figures = desk.answer(&["bench", package, "--calls", "20"]);
     let first = &figures[0];
     assert_eq!(first["fixture"], "first");
     for member in ["median_us", "p99_us", "cpu_us", "memory_kib"] {

@@ -1,6 +1,6 @@
 //! Plugins from the operator's side: a package is built, installed, switched on, obeyed, watched, stopped and taken out.
 
-use pomona_tests::guest;
+use pomona_tests::{guest, pomona_binary};
 use serde_json::{Value, json};
 
 use crate::stage::{Stage, of, shown};
@@ -92,6 +92,67 @@ async fn a_plugin_is_installed_obeyed_suspended_and_taken_out() {
     stage.good(&["plugin", "remove", QUIET]).await;
     let gone = stage.bad(&["plugin", "enable", QUIET]).await;
     assert!(gone.contains("not found"), "{gone}");
+    fleet.stop().await;
+    stage.lab.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plugin_is_installed_while_the_program_is_being_replaced_on_the_disk() {
+    let package = shown(&guest("welcome").unwrap());
+    let files = tempfile::tempdir().unwrap();
+    let server = files.path().join("pomona");
+    std::fs::copy(pomona_binary().unwrap(), &server).unwrap();
+    let settings = [("--plugins-allow-unsigned", "true")];
+    let mut stage = Stage::open_with(server.clone(), files, &settings).await;
+    std::fs::remove_file(&server).unwrap();
+    stage.good(&["plugin", "install", &package]).await;
+    stage.lab.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whom_the_gate_does_not_let_in_waits_in_quarantine_with_the_reason() {
+    const GATE: &str = "org.pomona.enrollment-gate";
+    let package = shown(&guest("enrollment-gate").unwrap());
+    let mut stage = Stage::open(&[("--plugins-allow-unsigned", "true")]).await;
+    stage.good(&["plugin", "install", &package]).await;
+    let strange = stage.file("strange.json", r#"{"minimum_os": {"iPad": "27"}}"#);
+    let refused = stage
+        .bad(&["plugin", "enable", GATE, "--settings", &strange])
+        .await;
+    assert!(refused.contains("iPad is no family"), "{refused}");
+    let future = stage.file("future.json", r#"{"minimum_os": {"ios": "99.1"}}"#);
+    stage
+        .good(&["plugin", "enable", GATE, "--settings", &future])
+        .await;
+    let fleet = stage.fleet(1).await;
+    let device = stage.lab.tenant.devices().await.unwrap().remove(0);
+    assert_eq!(device.state, "quarantined");
+    stage
+        .wait_for(&device.id, |event| {
+            event.to_string().contains("at least 99.1 is let in")
+        })
+        .await;
+    // What the plugin did and what it cost can be seen.
+    let listed = stage.json(&["plugin", "list"]).await;
+    let health = &listed[0];
+    assert_eq!(
+        (health["calls"].as_u64(), health["failures"].as_u64()),
+        (Some(1), Some(0))
+    );
+    assert_eq!(health["latency"][0]["calls"], 1, "{health}");
+    assert!(
+        health["memory_high_bytes"].as_u64() > Some(60_000),
+        "{health}"
+    );
+    assert_eq!(health["refusals"], json!({}));
+    // The next start finds its code where this one has put it.
+    let kept = stage.files.path().join("server/plugin-cache");
+    assert_eq!(
+        std::fs::read_dir(&kept).unwrap().count(),
+        1,
+        "{}",
+        kept.display()
+    );
     fleet.stop().await;
     stage.lab.stop().await.unwrap();
 }

@@ -21,11 +21,20 @@ pub(crate) struct Stage {
 impl Stage {
     pub(crate) async fn open(settings: &[(&str, &str)]) -> Self {
         let files = tempfile::tempdir().unwrap();
-        let binary = pomona_binary().unwrap();
+        Self::open_with(pomona_binary().unwrap(), files, settings).await
+    }
+
+    /// With this program for the server; verbs are said with the usual one.
+    pub(crate) async fn open_with(
+        server: PathBuf,
+        files: tempfile::TempDir,
+        settings: &[(&str, &str)],
+    ) -> Self {
         let dir = files.path().join("server");
-        let lab = Lab::open(&binary, &dir, None, settings, true)
+        let lab = Lab::open(&server, &dir, None, settings, true)
             .await
             .unwrap();
+        let binary = pomona_binary().unwrap();
         Self { lab, binary, files }
     }
 

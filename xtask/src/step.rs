@@ -5,7 +5,7 @@
 use std::{
     ffi::OsString,
     io::{BufRead, BufReader, Write},
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -31,6 +31,11 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
+    /// Whether tests have passed, and none has failed.
+    const fn good(self) -> bool {
+        self.passed > 0 && self.failed == 0
+    }
+
     /// Reads a line of cargo's test programs, of Node's (TAP) or of Python's unittest.
     fn add_line(&mut self, line: &str) {
         let line = line.trim_end();
@@ -56,18 +61,30 @@ impl Counts {
             self.passed += number;
         } else if let Some(number) = number(line, "# fail ", "") {
             self.failed += number;
+        } else if let Some(number) = number(line, "# skipped ", "") {
+            self.ignored += number;
         } else if let Some(number) = number(line, "Ran ", " test") {
             self.programs += 1;
             self.passed += number;
-        } else if let Some(bad) = line.strip_prefix("FAILED (") {
-            let bad: u64 = bad
-                .split([',', ')'])
-                .filter_map(|part| part.split_once('='))
-                .filter(|(what, _)| matches!(what.trim(), "failures" | "errors"))
-                .filter_map(|(_, number)| number.parse::<u64>().ok())
-                .sum();
-            self.passed = self.passed.saturating_sub(bad);
-            self.failed += bad;
+        } else if let Some(parts) = ["OK (", "FAILED (", "NO TESTS RAN ("]
+            .iter()
+            .find_map(|word| line.strip_prefix(word))
+        {
+            // Those that did not pass are among those that ran.
+            for part in parts.split([',', ')']) {
+                let Some((what, Ok(number))) = part
+                    .split_once('=')
+                    .map(|(what, number)| (what.trim(), number.parse::<u64>()))
+                else {
+                    continue;
+                };
+                match what {
+                    "failures" | "errors" | "unexpected successes" => self.failed += number,
+                    "skipped" => self.ignored += number,
+                    _ => continue,
+                }
+                self.passed = self.passed.saturating_sub(number);
+            }
         }
     }
 }
@@ -95,16 +112,7 @@ pub(crate) fn run(name: &'static str, command: &mut Command) -> Result<Outcome> 
         .stdout(Stdio::piped())
         .spawn()
         .with_context(|| format!("start step {name}"))?;
-    let mut counts = Counts::default();
-    if let Some(output) = child.stdout.take() {
-        let mut lines = BufReader::new(output);
-        let mut line = Vec::new();
-        while lines.read_until(b'\n', &mut line).unwrap_or(0) > 0 {
-            std::io::stdout().write_all(&line).context("write output")?;
-            counts.add_line(&String::from_utf8_lossy(&line));
-            line.clear();
-        }
-    }
+    let counts = pass_on(&mut child, &mut std::io::stdout())?;
     let status = child
         .wait()
         .with_context(|| format!("wait for step {name}"))?;
@@ -114,6 +122,47 @@ pub(crate) fn run(name: &'static str, command: &mut Command) -> Result<Outcome> 
         time: started.elapsed(),
         counts,
     })
+}
+
+/// As [`run`], for a step whose tests have to show something: it has failed unless one of them passed.
+///
+/// # Errors
+/// As those of [`run`].
+pub(crate) fn run_tests(name: &'static str, command: &mut Command) -> Result<Outcome> {
+    let mut outcome = run(name, command)?;
+    if outcome.counts.passed == 0 {
+        eprintln!("error: no test has passed in {}", shown(command));
+    }
+    outcome.passed &= outcome.counts.good();
+    Ok(outcome)
+}
+
+/// Writes to `to` what the program prints, until it prints no more, and counts its tests.
+///
+/// # Errors
+/// The output cannot be read or written, such as to a broken pipe; the program has been ended then.
+fn pass_on(child: &mut Child, to: &mut impl Write) -> Result<Counts> {
+    let mut counts = Counts::default();
+    let Some(output) = child.stdout.take() else {
+        return Ok(counts);
+    };
+    let mut lines = BufReader::new(output);
+    let mut line = Vec::new();
+    let mut pass = || -> Result<()> {
+        while lines.read_until(b'\n', &mut line).context("read output")? > 0 {
+            to.write_all(&line).context("write output")?;
+            counts.add_line(&String::from_utf8_lossy(&line));
+            line.clear();
+        }
+        Ok(())
+    };
+    if let Err(error) = pass() {
+        // It may have ended by itself.
+        let _ = child.kill();
+        let _ = child.wait();
+        return Err(error);
+    }
+    Ok(counts)
 }
 
 fn shown(command: &Command) -> String {
@@ -176,6 +225,86 @@ mod tests {
             ignored: 0,
         };
         assert_eq!(counts, expected);
+    }
+
+    #[test]
+    fn what_is_skipped_has_not_passed() {
+        let counted = |lines: &[&str]| {
+            let mut counts = Counts::default();
+            for line in lines {
+                counts.add_line(line);
+            }
+            (counts.passed, counts.failed, counts.ignored)
+        };
+        for (lines, expected) in [
+            (["Ran 5 tests in 0.014s", "OK"], (5, 0, 0)),
+            (["Ran 5 tests in 0.014s", "OK (skipped=2)"], (3, 0, 2)),
+            (
+                [
+                    "Ran 5 tests in 0.014s",
+                    "OK (skipped=1, expected failures=1)",
+                ],
+                (4, 0, 1),
+            ),
+            (
+                [
+                    "Ran 5 tests in 0.014s",
+                    "FAILED (failures=1, skipped=1, unexpected successes=1)",
+                ],
+                (2, 2, 1),
+            ),
+            // All of a module, which is told as one and has not run.
+            (["Ran 0 tests in 0.000s", "OK (skipped=1)"], (0, 0, 1)),
+            (
+                ["Ran 0 tests in 0.000s", "NO TESTS RAN (skipped=1)"],
+                (0, 0, 1),
+            ),
+            (["# pass 3", "# skipped 2"], (3, 0, 2)),
+        ] {
+            assert_eq!(counted(&lines), expected, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn tests_that_vanished_are_no_success() {
+        // Nothing is printed here as a runner prints it: whoever runs this test counts, too.
+        let good = |lines: &[&str]| {
+            let mut counts = Counts::default();
+            for line in lines {
+                counts.add_line(line);
+            }
+            counts.good()
+        };
+        assert!(good(&["# pass 1"]));
+        assert!(!good(&["# pass 0"]));
+        assert!(!good(&["# pass 1", "# fail 1"]));
+        assert!(good(&["Ran 1 test in 0.000s", "OK"]));
+        assert!(!good(&["Ran 0 tests in 0.000s", "OK"]));
+        assert!(!good(&["Ran 1 test in 0.000s", "OK (skipped=1)"]));
+        let outcome = run_tests("tests", &mut Command::new("true")).unwrap();
+        assert!(!outcome.passed);
+    }
+
+    #[test]
+    fn a_program_whose_output_nobody_takes_is_ended() {
+        struct Broken;
+        impl Write for Broken {
+            fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+                Err(std::io::ErrorKind::BrokenPipe.into())
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        // It would go on for ever.
+        let mut child = Command::new("sh")
+            .args(["-c", "echo a line; while :; do sleep 1; done"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let told = pass_on(&mut child, &mut Broken).unwrap_err();
+        assert_eq!(told.to_string(), "write output");
+        assert!(child.try_wait().unwrap().is_some());
     }
 
     #[test]

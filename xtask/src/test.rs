@@ -4,13 +4,14 @@
 //! so that one run tells everything; the exit code is that of the worst. No check changes the sources.
 
 use std::{
+    path::Path,
     process::Command,
     time::{Duration, Instant},
 };
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
-use pomona_tests::{PostgresServer, cargo};
+use pomona_tests::{PostgresServer, cargo, checkout};
 
 use crate::{
     packages, readable,
@@ -54,9 +55,10 @@ const ALL: [Check; 5] = [
 ];
 
 /// Packages outside the workspace.
-const APART: [&str; 5] = [
+const APART: [&str; 6] = [
     "sdk/rust",
     "examples/compliance-hook",
+    "examples/enrollment-gate",
     "examples/lost-and-found",
     "examples/quiet-hours",
     "examples/welcome",
@@ -131,6 +133,14 @@ fn build() -> Result<Outcome> {
     })
 }
 
+/// How a command is judged.
+enum Runner {
+    /// By how it ends.
+    Plain,
+    /// Also by its tests: with none that passed it has shown nothing.
+    Tests,
+}
+
 fn examples(arguments: &Arguments) -> Result<Outcome> {
     let started = Instant::now();
     let mut all = Outcome {
@@ -151,11 +161,9 @@ fn examples(arguments: &Arguments) -> Result<Outcome> {
         format.args(["fmt", "--check", "--manifest-path", &manifest]);
         let mut test = cargo();
         test.args(["test", "--locked", "--manifest-path", &manifest])
-            .env(
-                "CARGO_TARGET_DIR",
-                pomona_tests::checkout().join("target/guests"),
-            );
-        checks.extend([format, test]);
+            .env("CARGO_TARGET_DIR", checkout().join("target/guests"));
+        checks.push((format, Runner::Plain));
+        checks.push((test, Runner::Tests));
     }
     // Built here, so that no test has to share the machine with a compiler; and before the tests of the scripts, which
     // find the SDK where a build puts it.
@@ -169,11 +177,21 @@ fn examples(arguments: &Arguments) -> Result<Outcome> {
             all.passed = false;
         }
     }
-    checks.extend(JAVASCRIPT.map(javascript_tests));
-    checks.extend(PYTHON.map(python_tests));
-    for mut command in checks {
-        let outcome = step::run("examples", &mut command)?;
-        all.passed &= outcome.passed && outcome.counts.failed == 0;
+    let example = |name: &str| checkout().join("examples").join(name);
+    let scripts = JAVASCRIPT.map(|name| javascript_tests(&example(name)));
+    checks.extend(scripts.map(|tests| (tests, Runner::Tests)));
+    let scripts = PYTHON.map(|name| python_tests(&example(name), "target/pomona/python"));
+    checks.extend(scripts.map(|tests| (tests, Runner::Tests)));
+    // The SDKs' own.
+    let javascript = javascript_tests(&checkout().join("sdk/javascript"));
+    let python = python_tests(&checkout().join("sdk/python"), ".");
+    checks.extend([(javascript, Runner::Tests), (python, Runner::Tests)]);
+    for (mut command, runner) in checks {
+        let outcome = match runner {
+            Runner::Plain => step::run("examples", &mut command)?,
+            Runner::Tests => step::run_tests("examples", &mut command)?,
+        };
+        all.passed &= outcome.passed;
         all.counts.passed += outcome.counts.passed;
         all.counts.failed += outcome.counts.failed;
         all.counts.ignored += outcome.counts.ignored;
@@ -183,21 +201,20 @@ fn examples(arguments: &Arguments) -> Result<Outcome> {
     Ok(all)
 }
 
-fn javascript_tests(name: &str) -> Command {
+fn javascript_tests(folder: &Path) -> Command {
     let mut node = Command::new("node");
     node.args(["--test", "--test-reporter=tap"])
-        .current_dir(pomona_tests::checkout().join("examples").join(name));
+        .current_dir(folder);
     node
 }
 
-/// As `python3 -m unittest`, which writes where nobody counts.
-fn python_tests(name: &str) -> Command {
+/// As `python3 -m unittest`, which writes where nobody counts. The SDK stands at this place in the folder.
+fn python_tests(folder: &Path, sdk: &str) -> Command {
     const RUN: &str = "import sys, unittest; unittest.main(module=None, testRunner=unittest.TextTestRunner(stream=sys.stdout))";
-    let folder = pomona_tests::checkout().join("examples").join(name);
     let mut python = Command::new("python3");
     python
         .args(["-c", RUN, "discover"])
-        .env("PYTHONPATH", folder.join("target/pomona/python"))
+        .env("PYTHONPATH", folder.join(sdk))
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .current_dir(folder);
     python
@@ -223,10 +240,7 @@ fn test(arguments: &Arguments) -> Result<Outcome> {
     };
     let mut command = test_command(&arguments.filter);
     command.env("POMONA_TEST_POSTGRES", server.url("postgres"));
-    let mut outcome = step::run("test", &mut command)?;
-    // A run that found no test has shown nothing.
-    outcome.passed &= outcome.counts.passed > 0 && outcome.counts.failed == 0;
-    Ok(outcome)
+    step::run_tests("test", &mut command)
 }
 
 fn test_command(filter: &[String]) -> Command {

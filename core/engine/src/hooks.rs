@@ -435,11 +435,14 @@ impl Hooks {
                 .await
                 .unwrap_or_else(|error| {
                     failed("enrollment", hook.name(), &error);
-                    EnrollmentDecision::Hold(format!("{} could not be asked", hook.name()))
+                    EnrollmentDecision::Hold("could not be asked".into())
                 });
+            let named = |reason: String| format!("{}: {reason}", hook.name());
             match answer {
-                EnrollmentDecision::Deny(_) => return answer,
-                EnrollmentDecision::Hold(_) => decision = answer,
+                EnrollmentDecision::Deny(reason) => return EnrollmentDecision::Deny(named(reason)),
+                EnrollmentDecision::Hold(reason) => {
+                    decision = EnrollmentDecision::Hold(named(reason));
+                }
                 EnrollmentDecision::Allow => {}
             }
         }

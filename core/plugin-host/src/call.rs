@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest::{Context, SHA256, digest};
 use pomona_engine::TenantId;
+use tokio::sync::Semaphore;
 use wasmtime::{Store, UpdateDeadline};
 
 use crate::bindings::pomona::host::log::Level;
 use crate::bindings::pomona::host::{clock, config, log, random};
 use crate::compile::Kind;
-use crate::limits::{Account, Budget, Limits};
+use crate::limits::{Account, Budget, CONCURRENCY, Limits};
 use crate::manifest::HookName;
 use crate::meter::Meter;
 use crate::rights::{Capabilities, Rights};
@@ -62,6 +63,8 @@ pub(crate) struct Whose {
     pub(crate) settings: Arc<str>,
     pub(crate) rights: Rights,
     pub(crate) services: Option<Arc<dyn Services>>,
+    /// Its places for calls at the same time.
+    pub(crate) room: Semaphore,
 }
 
 impl Whose {
@@ -70,10 +73,9 @@ impl Whose {
         Arc::new(Self {
             tenant: TenantId(uuid::Uuid::nil()),
             settings: "{}".into(),
-            rights: Rights {
-                granted: Capabilities::default(),
-            },
+            rights: Rights::of("", Capabilities::default()),
             services: None,
+            room: Semaphore::new(CONCURRENCY),
         })
     }
 }
@@ -135,6 +137,16 @@ pub(crate) fn store(runtime: &Runtime, plan: CallPlan) -> Store<CallState> {
         Ok(UpdateDeadline::Yield(1))
     });
     store
+}
+
+impl Drop for CallState {
+    /// However the call ended, its caller may have left long before.
+    fn drop(&mut self) {
+        let memory = self.account.memory();
+        self.whose.rights.seen.memory(memory);
+        metrics::gauge!("pomona_plugin_memory_bytes", "plugin" => self.plugin.to_string())
+            .set(memory as f64);
+    }
 }
 
 impl CallState {

@@ -1,7 +1,7 @@
 //! From a component to native code.
 //!
-//! Owns: the compiling, which is done in a process of its own with limits, since a component can be made to be expensive;
-//! and the only way back in, an [`Artefact`] that nothing but that process can make.
+//! Owns: the compiling, which is done in a process of its own with limits, since a component can be made to be expensive.
+//! What comes of it is an [`Artefact`], which knows what happens to it next.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
 use wasmtime::Engine;
-use wasmtime::component::Component;
 
+use crate::artefact::Artefact;
 use crate::plugin::PluginError;
 use crate::runtime::config;
 
@@ -59,42 +59,6 @@ impl Default for CompileLimits {
     }
 }
 
-/// Native code of a component, made by our own compiler in this run of the server.
-pub struct Artefact(Vec<u8>);
-
-impl std::fmt::Debug for Artefact {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Artefact({} bytes)", self.0.len())
-    }
-}
-
-/// The code of a plugin for each kind of hooks that it has.
-#[derive(Debug)]
-pub struct Artefacts {
-    /// For hooks in the way of somebody who waits, and for looking at settings.
-    pub interactive: Artefact,
-    /// For deterministic hooks, where there are any.
-    pub deterministic: Option<Artefact>,
-}
-
-impl Artefact {
-    /// For tests, which compile in their own process.
-    #[cfg(test)]
-    pub(crate) fn made_here(native: Vec<u8>) -> Self {
-        Self(native)
-    }
-
-    /// The component, ready to be linked.
-    pub(crate) fn component(&self, engine: &Engine) -> Result<Component, PluginError> {
-        // SAFETY: `Component::deserialize` runs what it is given. The bytes of an `Artefact` come from the standard output
-        // of a process that `compile` started from our own executable, and are kept in memory only: the field is private
-        // and nothing else makes one. wasmtime checks besides that they were made for this engine's settings.
-        #[allow(unsafe_code)]
-        let component = unsafe { Component::deserialize(engine, &self.0) };
-        component.map_err(|error| PluginError::Unfit(format!("{error:#}")))
-    }
-}
-
 /// Compiles in this process, for the child that [`compile`] starts: component in, native code out.
 ///
 /// # Errors
@@ -116,7 +80,7 @@ pub fn compile_here(component: &[u8], kind: Kind) -> Result<Vec<u8>, PluginError
 /// [`compile_here`] on its standard input.
 ///
 /// # Errors
-/// [`PluginError::Unfit`] with what the compiler said, or when it took too long.
+/// [`PluginError::Unfit`] with what the compiler said, [`PluginError::Unready`] when it could not come to an end.
 pub async fn compile(
     program: &Path,
     arguments: &[&str],
@@ -124,7 +88,7 @@ pub async fn compile(
     kind: Kind,
     limits: CompileLimits,
 ) -> Result<Artefact, PluginError> {
-    let failed = |what: String| PluginError::Unfit(what);
+    let failed = |what: String| PluginError::Unready(what);
     let mut child = tokio::process::Command::new(program)
         .args(arguments)
         .arg(kind.as_str())
@@ -151,22 +115,21 @@ pub async fn compile(
         .await
         .map_err(|_| {
             failed(format!(
-                "compiling it takes longer than {} s; it is made to be expensive, or far too large",
+                "compiling it takes longer than {} s; the machine is busy, or it is made to be expensive",
                 limits.wall.as_secs()
             ))
         })?
         .map_err(|error| failed(format!("the compiler cannot be waited for: {error}")))?;
     if output.status.success() {
-        return Ok(Artefact(output.stdout));
+        return Ok(Artefact::made_here(output.stdout));
     }
     let told = String::from_utf8_lossy(&output.stderr);
     let told = told.trim();
-    Err(failed(if told.is_empty() {
-        format!(
+    if told.is_empty() {
+        return Err(failed(format!(
             "the compiler ended with {}: it needed more than it may have",
             output.status
-        )
-    } else {
-        told.chars().take(2_000).collect()
-    }))
+        )));
+    }
+    Err(PluginError::Unfit(told.chars().take(2_000).collect()))
 }

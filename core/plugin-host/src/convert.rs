@@ -1,19 +1,22 @@
 //! The engine's values in the contract's words, and back.
 //!
-//! Owns: the translation of devices, commands, events and findings, and with it what a plugin gets to see. Decides nothing. Effects
-//! are in `effects`.
+//! Owns: the translation of devices, events and findings, and with it what a plugin gets to see. Decides nothing. Commands and
+//! their changes are in `commands`, effects in `effects`.
 
+mod commands;
 mod effects;
 
+use pomona_engine::Event;
 use pomona_engine::clock::{Micros, SECOND};
 use pomona_engine::hooks::{self as engine, DeviceSnapshot};
-use pomona_engine::{ActorKind, Event};
-use serde_json::{Map, Value};
+use serde_json::{Value, json};
 
 use crate::bindings::exports::pomona::hooks::{compliance, events};
-use crate::bindings::pomona::types::{command, common, device};
-use crate::rights::Capabilities;
+use crate::bindings::pomona::types::{common, device};
+use crate::rights::{Capabilities, DeviceRights};
 
+pub use commands::amended;
+pub(crate) use commands::{change, draft};
 pub(crate) use effects::effects;
 
 const MILLI: Micros = SECOND / 1_000;
@@ -21,6 +24,8 @@ const MILLI: Micros = SECOND / 1_000;
 const MAX_VALUE: usize = 16 << 10;
 /// The longest reason that a plugin may give.
 const MAX_REASON: usize = 500;
+/// What is told of a device without the right `core`. The kind is the same for all.
+const WITHOUT_CORE: [&str; 6] = ["id", "channel", "platform", "kind", "revision", "facts"];
 
 /// Milliseconds, as the contract counts.
 pub(crate) fn millis(at: Micros) -> u64 {
@@ -42,36 +47,56 @@ pub(crate) fn short(text: &str) -> String {
         .collect()
 }
 
-/// A device as a plugin may see it: without the right `core` its id, channel and family alone.
+/// Whether a member of a device's snapshot is told to a plugin with these rights. Which facts are told, [`DeviceRights::shows`]
+/// says.
+#[must_use]
+pub fn shows_member(rights: &DeviceRights, member: &str) -> bool {
+    rights.core() || WITHOUT_CORE.contains(&member)
+}
+
+/// A device as a plugin may see it.
 pub(crate) fn snapshot(granted: &Capabilities, from: &DeviceSnapshot) -> device::Snapshot {
     let rights = &granted.devices;
-    let known = |name: &str| {
+    let shown = |member: &str| shows_member(rights, member);
+    // What the contract has as a member, the engine has as a fact.
+    let known = |member: &str| {
         from.facts
             .iter()
-            .find(|fact| fact.name == name)
+            .find(|fact| fact.name == member && shown(member))
             .map(|fact| &fact.value)
     };
+    let truth = |member: &str| known(member).and_then(Value::as_bool);
+    let text = |member: &str| known(member).and_then(Value::as_str).map(str::to_owned);
     let model = from.product_name.clone().unwrap_or_default();
-    let mut seen = device::Snapshot {
+    let os_version = from.os_version.clone();
+    device::Snapshot {
         id: from.device.map(|id| id.to_string()).unwrap_or_default(),
         channel: if from.user_key.is_empty() {
             device::Channel::Device
         } else {
             device::Channel::User(from.user_key.clone())
         },
-        udid: None,
-        serial: None,
+        udid: Some(from.ident.clone()).filter(|ident| shown("udid") && !ident.is_empty()),
+        serial: from.serial_number.clone().filter(|_| shown("serial")),
         platform: platform(&model),
-        model: String::new(),
-        os_version: String::new(),
-        os_build: String::new(),
-        supervised: None,
-        shared_ipad: None,
+        model: Some(model).filter(|_| shown("model")).unwrap_or_default(),
+        os_version: os_version
+            .filter(|_| shown("os-version"))
+            .unwrap_or_default(),
+        os_build: text("os-build").unwrap_or_default(),
+        supervised: truth("supervised"),
+        shared_ipad: truth("shared-ipad"),
         // The engine enrolls by profile only.
         kind: device::EnrollmentKind::Profile,
-        time_zone: None,
-        groups: Vec::new(),
-        seen_ms: 0,
+        time_zone: text("time-zone"),
+        groups: match shown("groups") {
+            true => from.groups.clone(),
+            false => Vec::new(),
+        },
+        seen_ms: match shown("seen-ms") {
+            true => millis(from.seen_at),
+            false => 0,
+        },
         revision: u64::try_from(from.revision).unwrap_or(0),
         facts: from
             .facts
@@ -84,22 +109,7 @@ pub(crate) fn snapshot(granted: &Capabilities, from: &DeviceSnapshot) -> device:
                 observed_ms: millis(fact.observed_at),
             })
             .collect(),
-    };
-    if rights.core() {
-        let truth = |name| known(name).and_then(Value::as_bool);
-        let text = |name| known(name).and_then(Value::as_str).map(str::to_owned);
-        seen.udid = Some(from.ident.clone()).filter(|ident| !ident.is_empty());
-        seen.serial = from.serial_number.clone();
-        seen.model = model;
-        seen.os_version = from.os_version.clone().unwrap_or_default();
-        seen.os_build = text("os-build").unwrap_or_default();
-        seen.supervised = truth("supervised");
-        seen.shared_ipad = truth("shared-ipad");
-        seen.time_zone = text("time-zone");
-        seen.groups = from.groups.clone();
-        seen.seen_ms = millis(from.seen_at);
     }
-    seen
 }
 
 /// The family, from `ProductName`.
@@ -124,53 +134,25 @@ fn platform(model: &str) -> device::Platform {
     }
 }
 
-/// A command as a plugin sees it.
-pub(crate) fn draft(from: &engine::CommandDraft) -> command::Draft {
-    let payload: Map<String, Value> = from
-        .command
-        .iter()
-        .filter(|(key, _)| *key != "RequestType")
-        .map(|(key, value)| (key.clone(), pomona_engine::json_from_plist(value)))
-        .collect();
-    command::Draft {
-        request_type: from.request_type.clone(),
-        payload_json: Value::Object(payload).to_string(),
-        actor: match from.actor {
-            ActorKind::Person => command::Actor::Person,
-            ActorKind::Plugin => command::Actor::Plugin,
-            ActorKind::System => command::Actor::System,
-            ActorKind::Device => command::Actor::Other("device".into()),
-        },
-    }
+/// The family of a device by its `ProductName`, as a manifest names it; none where no family is known.
+pub(crate) fn family(product_name: &str) -> Option<&'static str> {
+    Some(match platform(product_name) {
+        device::Platform::Ios => "ios",
+        device::Platform::Ipados => "ipados",
+        device::Platform::Macos => "macos",
+        device::Platform::Tvos => "tvos",
+        device::Platform::Watchos => "watchos",
+        device::Platform::Visionos => "visionos",
+        device::Platform::Other(_) => return None,
+    })
 }
 
-/// A change of a command.
-///
-/// # Errors
-/// What is wrong with it.
-pub(crate) fn change(from: command::Change) -> Result<engine::Change, String> {
-    let top = |pointer: &str| {
-        pointer
-            .strip_prefix('/')
-            .filter(|key| !key.is_empty() && !key.contains('/'))
-            .map(|key| key.replace("~1", "/").replace("~0", "~"))
-            .ok_or_else(|| {
-                format!("the pointer {pointer:?} does not name a key of the payload, like /Queries")
-            })
-    };
-    match from {
-        command::Change::Set((pointer, json)) => {
-            let key = top(&pointer)?;
-            let value: Value = serde_json::from_str(&json)
-                .map_err(|error| format!("the value of {pointer} is no JSON: {error}"))?;
-            let one = Map::from_iter([(key.clone(), value)]);
-            let mut one =
-                pomona_engine::dictionary_from_json(&one).map_err(|error| error.to_string())?;
-            let value = one.remove(&key).ok_or("the value is gone")?;
-            Ok(engine::Change::Set(key, value))
-        }
-        command::Change::Remove(pointer) => Ok(engine::Change::Remove(top(&pointer)?)),
-        command::Change::Other(what) => Err(format!("this server knows no change {what:?}")),
+/// The family of a device by its `ProductName`, as the contract's `platform` is written in JSON.
+#[must_use]
+pub fn platform_of(product_name: &str) -> Value {
+    match family(product_name) {
+        Some(family) => json!(family),
+        None => json!({ "other": product_name }),
     }
 }
 
@@ -263,19 +245,6 @@ pub(crate) fn declaration(
     })
 }
 
-/// The family of a device, as a manifest names it.
-pub(crate) fn family(device: &DeviceSnapshot) -> Option<&'static str> {
-    Some(match platform(device.product_name.as_deref()?) {
-        device::Platform::Ios => "ios",
-        device::Platform::Ipados => "ipados",
-        device::Platform::Macos => "macos",
-        device::Platform::Tvos => "tvos",
-        device::Platform::Watchos => "watchos",
-        device::Platform::Visionos => "visionos",
-        device::Platform::Other(_) => return None,
-    })
-}
-
 /// A JSON text of the guest.
 fn value(what: &str, json: &str) -> Result<Value, String> {
     if json.len() > MAX_VALUE {
@@ -297,22 +266,72 @@ mod tests {
     }
 
     #[test]
-    fn a_change_names_one_key_and_is_a_value_of_a_property_list() {
-        let set =
-            |pointer: &str, json: &str| change(command::Change::Set((pointer.into(), json.into())));
-        let good = set("/Queries", "[\"UDID\"]").unwrap();
-        let list = plist::Value::Array(vec!["UDID".into()]);
-        assert_eq!(good, engine::Change::Set("Queries".into(), list));
-        let gone = change(command::Change::Remove("/a~1b".into()));
-        assert_eq!(gone, Ok(engine::Change::Remove("a/b".into())));
-        for (pointer, json) in [
-            ("Queries", "1"),
-            ("/", "1"),
-            ("/a/b", "1"),
-            ("/a", "{"),
-            ("/a", "null"),
+    fn a_family_is_told_by_the_name_of_the_product() {
+        for (name, expected) in [
+            ("iPhone17,1", json!("ios")),
+            ("iPod9,1", json!("ios")),
+            ("iPad13,18", json!("ipados")),
+            ("Mac14,2", json!("macos")),
+            ("MacBookPro18,3", json!("macos")),
+            ("AppleTV14,1", json!("tvos")),
+            ("Watch7,1", json!("watchos")),
+            ("RealityDevice14,1", json!("visionos")),
+            ("Car1,1", json!({ "other": "Car1,1" })),
+            ("", json!({ "other": "" })),
         ] {
-            assert!(set(pointer, json).is_err(), "{pointer} {json}");
+            assert_eq!(platform_of(name), expected, "{name}");
+            assert_eq!(json!(family(name)).is_null(), expected.is_object());
+        }
+    }
+
+    #[test]
+    fn without_core_a_member_is_empty_that_is_not_told() {
+        let fact = |name: &str, value: Value| engine::KnownFact {
+            name: name.into(),
+            value,
+            source: String::new(),
+            observed_at: 0,
+        };
+        let from = DeviceSnapshot {
+            ident: "U".into(),
+            serial_number: Some("C02".into()),
+            product_name: Some("iPad13,18".into()),
+            os_version: Some("27.0".into()),
+            facts: vec![
+                fact("supervised", true.into()),
+                fact("shared-ipad", false.into()),
+                fact("time-zone", "Europe/Berlin".into()),
+                fact("os-build", "24A300".into()),
+            ],
+            groups: vec!["Kitchen".into()],
+            seen_at: 5_000,
+            revision: 7,
+            ..DeviceSnapshot::default()
+        };
+        for (text, core) in [
+            ("", false),
+            ("[capabilities.devices]\nread = [\"core\"]\n", true),
+        ] {
+            let granted = manifest(text).capabilities;
+            let seen = snapshot(&granted, &from);
+            for (member, told) in [
+                ("udid", seen.udid.is_some()),
+                ("serial", seen.serial.is_some()),
+                ("model", !seen.model.is_empty()),
+                ("os-version", !seen.os_version.is_empty()),
+                ("os-build", !seen.os_build.is_empty()),
+                ("supervised", seen.supervised.is_some()),
+                ("shared-ipad", seen.shared_ipad.is_some()),
+                ("time-zone", seen.time_zone.is_some()),
+                ("groups", !seen.groups.is_empty()),
+                ("seen-ms", seen.seen_ms > 0),
+            ] {
+                assert_eq!(told, core, "{member}");
+                assert_eq!(shows_member(&granted.devices, member), core, "{member}");
+            }
+            assert!(matches!(seen.platform, device::Platform::Ipados));
+            assert_eq!(seen.revision, 7);
+            assert!(shows_member(&granted.devices, "revision"));
         }
     }
 

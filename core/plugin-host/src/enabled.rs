@@ -9,29 +9,16 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 use pomona_engine::{PrincipalId, TenantId};
+use tokio::sync::Semaphore;
 
 use crate::breaker::Breaker;
 use crate::call::{CallState, Whose};
-use crate::limits::Budget;
+use crate::limits::{Budget, CONCURRENCY};
 use crate::manifest::{HookName, Manifest};
 use crate::plugin::{Places, Plugin, PluginError, call_id};
+use crate::record::Figures;
 use crate::rights::{Capabilities, Rights};
 use crate::services::Services;
-
-/// How a plugin has done for a tenant.
-#[derive(Clone, Debug, Default)]
-pub struct Figures {
-    /// Calls that were made.
-    pub calls: u64,
-    /// Calls without an answer.
-    pub failures: u64,
-    /// The last failure.
-    pub last_failure: Option<String>,
-    /// Microseconds that calls took, together.
-    pub micros: u64,
-    /// Whether the breaker is open.
-    pub held_back: bool,
-}
 
 /// How a tenant has switched a plugin on.
 pub struct Switch {
@@ -82,6 +69,7 @@ impl Enabled {
             context.update(&(part.len() as u64).to_be_bytes());
             context.update(part.as_bytes());
         }
+        let id = manifest.id.clone();
         Self {
             manifest,
             plugin,
@@ -90,11 +78,18 @@ impl Enabled {
             whose: Arc::new(Whose {
                 tenant: switch.tenant,
                 settings: switch.settings.into(),
-                rights: Rights { granted },
+                rights: Rights::of(&id, granted),
                 services,
+                room: Semaphore::new(CONCURRENCY),
             }),
             state: Mutex::default(),
         }
+    }
+
+    /// Whether it can be run.
+    #[must_use]
+    pub fn runs(&self) -> bool {
+        self.plugin.is_ok()
     }
 
     /// Why it cannot be run, if so.
@@ -108,10 +103,12 @@ impl Enabled {
     pub fn figures(&self) -> Figures {
         let state = self.state.lock();
         let (breaker, figures) = &*state;
-        Figures {
+        let mut figures = Figures {
             held_back: breaker.holds_back(Instant::now()),
             ..figures.clone()
-        }
+        };
+        self.whose.rights.seen.put_into(&mut figures);
+        figures
     }
 
     pub(crate) fn id(&self) -> &str {
@@ -139,7 +136,7 @@ impl Enabled {
             hook,
             begun,
             // So it stays when the caller gives up.
-            failure: Some("it took longer than its caller would wait".into()),
+            failure: Some(("time", "it took longer than its caller would wait".into())),
         };
         let mut budget = Budget::of(hook);
         if hook.deterministic() {
@@ -154,7 +151,10 @@ impl Enabled {
                 work,
             )
             .await;
-        asking.failure = outcome.as_ref().err().map(ToString::to_string);
+        asking.failure = outcome
+            .as_ref()
+            .err()
+            .map(|error| (error.kind(), error.to_string()));
         outcome
     }
 
@@ -180,7 +180,7 @@ struct Asking<'a> {
     enabled: &'a Enabled,
     hook: HookName,
     begun: Instant,
-    failure: Option<String>,
+    failure: Option<(&'static str, String)>,
 }
 
 impl Drop for Asking<'_> {
@@ -195,9 +195,11 @@ impl Drop for Asking<'_> {
         let (breaker, figures) = &mut *state;
         breaker.note(Instant::now(), self.failure.is_none());
         figures.calls += 1;
+        figures.latencies.note(taken);
         figures.micros += u64::try_from(taken.as_micros()).unwrap_or(u64::MAX);
-        if let Some(failure) = &self.failure {
+        if let Some((kind, failure)) = &self.failure {
             figures.failures += 1;
+            *figures.failed_by.entry(kind).or_default() += 1;
             figures.last_failure = Some(format!("{}: {failure}", self.hook.as_str()));
             metrics::counter!("pomona_plugin_failures_total", &labels).increment(1);
         }

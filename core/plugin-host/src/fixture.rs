@@ -64,7 +64,7 @@ impl Fixture {
     /// # Errors
     /// [`FixtureError`] with the line.
     pub fn read(file: &str, text: &str) -> Result<Self, FixtureError> {
-        let said = serde_json::from_str(text).map_err(|error| {
+        let said: Said = serde_json::from_str(text).map_err(|error| {
             let told = error.to_string();
             // The line stands in front already.
             let problem = told.split(" at line ").next().unwrap_or_default();
@@ -74,6 +74,14 @@ impl Fixture {
                 problem: problem.to_owned(),
             }
         })?;
+        for (n, call) in said.host.iter().enumerate() {
+            call.check(&format!("/host/{n}"))
+                .map_err(|error| FixtureError {
+                    file: file.to_owned(),
+                    line: line_of(text, &error.pointer),
+                    problem: format!("{error}, for {}", call.call),
+                })?;
+        }
         let name = file.rsplit('/').next().unwrap_or(file);
         Ok(Self {
             name: name.strip_suffix(".json").unwrap_or(name).to_owned(),
@@ -182,6 +190,14 @@ mod tests {
             ),
             ("{\n  \"hook\": \n}", "f.json:3: expected value"),
             ("{}", "f.json:1: missing field `hook`"),
+            (
+                "{\n  \"hook\": \"events\",\n  \"host\": [\n    {\"call\": \"pomona:host/kv.scan\", \"arguments\": [],\n     \"answer\": {\"ok\": {}}}]}",
+                "f.json:5: /host/0/answer/ok: expected a list of pairs [key, bytes], got {}, for pomona:host/kv.scan",
+            ),
+            (
+                "{\n  \"hook\": \"events\",\n  \"host\": [{\"call\": \"kv.scan\", \"arguments\": [], \"answer\": {}}]}",
+                "f.json:3: /host/0/call: expected pomona:host/",
+            ),
         ] {
             let told = Fixture::read("f.json", text).unwrap_err().to_string();
             assert!(told.starts_with(expected), "{told}");

@@ -22,7 +22,7 @@ use crate::bindings::pomona::types::common;
 use crate::bindings::pomona::types::device::Snapshot;
 use crate::convert::{self, short};
 use crate::enabled::Enabled;
-use crate::manifest::HookName;
+use crate::manifest::{HookName, Matching};
 use crate::plugin::PluginError;
 
 /// The hooks that a plugin has, for the engine's table.
@@ -43,6 +43,25 @@ pub fn hooks_of(enabled: &Arc<Enabled>) -> Hooks {
         }
     }
     hooks
+}
+
+/// Whether a hook that is asked about devices wants to be asked about those of this family.
+pub(crate) fn concerns(matching: &Matching, family: Option<&str>) -> bool {
+    let named = |family: &str| matching.platforms.iter().any(|one| one == family);
+    matching.platforms.is_empty() || family.is_some_and(named)
+}
+
+/// Bytes that a question about a device counts for when instructions are granted: its facts, by key and JSON text, and a KiB for
+/// the rest. The settings are counted beside it.
+pub(crate) fn size_of_question<K, V>(facts: impl IntoIterator<Item = (K, V)>) -> usize
+where
+    K: AsRef<str>,
+    V: AsRef<str>,
+{
+    let facts = facts.into_iter();
+    facts.fold(1_024, |size, (key, value)| {
+        size + key.as_ref().len() + value.as_ref().len()
+    })
 }
 
 impl Enabled {
@@ -70,18 +89,16 @@ impl Enabled {
     fn seen(&self, device: &DeviceSnapshot) -> (Snapshot, usize) {
         let seen = convert::snapshot(&self.whose.rights.granted, device);
         let facts = seen.facts.iter();
-        let bytes = facts.map(|fact| fact.key.len() + fact.value_json.len());
-        let size = 1_024 + bytes.sum::<usize>();
+        let size = size_of_question(facts.map(|fact| (&fact.key, &fact.value_json)));
         (seen, size)
     }
 
     /// Whether the manifest wants to be asked about this device by `hook`.
     fn concerned(&self, hook: HookName, device: &DeviceSnapshot) -> bool {
-        self.matching().get(&hook).is_some_and(|matching| {
-            matching.platforms.is_empty()
-                || convert::family(device)
-                    .is_some_and(|family| matching.platforms.iter().any(|one| one == family))
-        })
+        let family = device.product_name.as_deref().and_then(convert::family);
+        self.matching()
+            .get(&hook)
+            .is_some_and(|matching| concerns(matching, family))
     }
 
     fn again_after(&self, hook: HookName) -> Option<Micros> {

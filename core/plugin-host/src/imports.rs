@@ -45,8 +45,6 @@ impl CallState {
     fn admitted(&mut self, wish: Wish<'_>) -> Served<Arc<dyn Services>> {
         self.counted()?;
         if let Err(why) = self.whose.rights.check(self.hook, wish) {
-            ::metrics::counter!("pomona_plugin_refusals_total", "plugin" => self.plugin().to_owned())
-                .increment(1);
             return Ok(Err(AccessError::Denied(why)));
         }
         Ok(self.whose.services.clone().ok_or_else(|| {
@@ -220,8 +218,6 @@ impl metrics::Host for CallState {
         if allowed {
             ::metrics::counter!("pomona_plugin_own_total", "plugin" => plugin, "name" => name)
                 .increment(u64::from(delta));
-        } else {
-            ::metrics::counter!("pomona_plugin_refusals_total", "plugin" => plugin).increment(1);
         }
         Ok(())
     }

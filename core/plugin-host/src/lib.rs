@@ -5,6 +5,7 @@
 //! bytes, decisions and effects go out as the engine's own values.
 #![deny(unsafe_code)]
 
+mod artefact;
 mod bindings;
 mod breaker;
 mod call;
@@ -21,8 +22,10 @@ mod manifest;
 mod meter;
 mod package;
 mod plugin;
+mod record;
 mod replay;
 mod rights;
+mod rooms;
 mod runtime;
 mod services;
 mod signature;
@@ -31,9 +34,11 @@ mod span;
 mod tests;
 mod workbench;
 
+pub use artefact::{Artefact, Artefacts, Shelf};
 pub use call::Heard;
-pub use compile::{Artefact, Artefacts, CompileLimits, Kind, compile, compile_here};
-pub use enabled::{Enabled, Figures, Switch};
+pub use compile::{CompileLimits, Kind, compile, compile_here};
+pub use convert::{amended, platform_of, shows_member};
+pub use enabled::{Enabled, Switch};
 pub use fixture::{Fixture, FixtureError};
 pub use hooks::hooks_of;
 pub use json::JsonError;
@@ -41,6 +46,7 @@ pub use limits::{Budget, Limits};
 pub use manifest::{HookName, Job, Manifest, ManifestError};
 pub use package::{MAX_COMPONENT, MAX_PACKAGE, Package, PackageError};
 pub use plugin::{Plugin, PluginError, Remark, kinds};
+pub use record::{Figures, Latencies};
 pub use replay::{HostCall, Replay};
 pub use rights::{Capabilities, CommandRights, DeviceRights, FactRights, HttpRights, KvRights};
 pub use runtime::{Runtime, RuntimeError};

@@ -9,6 +9,9 @@ use wasmtime::ResourceLimiter;
 
 use crate::manifest::{HookName, Manifest};
 
+/// Calls of a plugin for one tenant at the same time.
+pub(crate) const CONCURRENCY: usize = 8;
+
 /// Limits of every call of a plugin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -26,8 +29,6 @@ pub struct Limits {
     pub log_lines: u32,
     /// Bytes of a line of the log.
     pub log_bytes: usize,
-    /// Calls at the same time.
-    pub concurrency: usize,
 }
 
 impl Limits {
@@ -43,7 +44,6 @@ impl Limits {
             host_calls: 1_000,
             log_lines: 64,
             log_bytes: 2 << 10,
-            concurrency: 8,
         }
     }
 }

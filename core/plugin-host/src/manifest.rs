@@ -239,16 +239,28 @@ impl Manifest {
     /// # Errors
     /// [`ManifestError`], naming the field and what would be right.
     pub fn parse(text: &str) -> Result<Self, ManifestError> {
+        let manifest = Self::read(text)?;
+        manifest.check()?;
+        Ok(manifest)
+    }
+
+    /// Reads one that was good when it was taken, and may not be any more.
+    pub(crate) fn read(text: &str) -> Result<Self, ManifestError> {
         if text.len() > MAX_MANIFEST {
             return Err(ManifestError::Syntax(format!(
                 "it has {} bytes; at most {MAX_MANIFEST} are read",
                 text.len()
             )));
         }
-        let manifest: Self =
-            toml::from_str(text).map_err(|error| ManifestError::Syntax(error.to_string()))?;
-        manifest.check()?;
-        Ok(manifest)
+        toml::from_str(text).map_err(|error| {
+            // What is not known here may be known to a later version, which is the better advice.
+            let api = text.parse::<toml::Table>().ok();
+            let api = api.as_ref().and_then(|table| table.get("api")?.as_str());
+            match api.map(check::check_api) {
+                Some(Err(newer @ ManifestError::Api { .. })) => newer,
+                _ => ManifestError::Syntax(error.to_string()),
+            }
+        })
     }
 }
 

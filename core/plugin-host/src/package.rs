@@ -17,6 +17,8 @@ pub const MAX_PACKAGE: usize = 40 << 20;
 pub const MAX_COMPONENT: usize = 32 << 20;
 /// The largest of the other members.
 const MAX_TEXT: usize = 1 << 20;
+/// A package is made of blocks of so many bytes; each member has one more than its content fills.
+const BLOCK: usize = 512;
 /// Members at most.
 const MAX_MEMBERS: usize = 1_000;
 
@@ -83,7 +85,7 @@ impl Package {
         for (name, content) in fixtures {
             members.insert(format!("fixtures/{name}"), content);
         }
-        Self::of(members)
+        Self::checked(members)
     }
 
     /// Reads a package.
@@ -91,52 +93,18 @@ impl Package {
     /// # Errors
     /// [`PackageError`], saying what is wrong.
     pub fn read(bytes: &[u8]) -> Result<Self, PackageError> {
-        if bytes.len() > MAX_PACKAGE {
-            return Err(too_large("the package", bytes.len(), MAX_PACKAGE));
-        }
-        let format = |error: std::io::Error| PackageError::Format(error.to_string());
-        let mut archive = tar::Archive::new(bytes);
-        let mut members = BTreeMap::new();
-        for entry in archive.entries().map_err(format)? {
-            let mut entry = entry.map_err(format)?;
-            if entry.header().entry_type() != tar::EntryType::Regular {
-                return Err(PackageError::Format(
-                    "it holds more than plain files".into(),
-                ));
-            }
-            let path = entry.path_bytes();
-            let name = std::str::from_utf8(&path)
-                .map_err(|_| PackageError::Format("a name is no UTF-8".into()))?
-                .to_owned();
-            if !known(&name) {
-                return Err(PackageError::Format(format!(
-                    "{name:?} does not belong in it"
-                )));
-            }
-            let most = if name == COMPONENT {
-                MAX_COMPONENT
-            } else {
-                MAX_TEXT
-            };
-            let size = usize::try_from(entry.size()).unwrap_or(usize::MAX);
-            if size > most {
-                return Err(too_large(&name, size, most));
-            }
-            let mut content = Vec::with_capacity(size);
-            entry.read_to_end(&mut content).map_err(format)?;
-            if content.len() != size {
-                return Err(PackageError::Format(format!("{name} is cut short")));
-            }
-            if members.insert(name.clone(), content).is_some() {
-                return Err(PackageError::Format(format!("{name} is in it twice")));
-            }
-            if members.len() > MAX_MEMBERS {
-                return Err(PackageError::Format(format!(
-                    "it has more than {MAX_MEMBERS} members"
-                )));
-            }
-        }
-        Self::of(members)
+        Self::checked(unpack(bytes)?)
+    }
+
+    /// Reads a package that was taken once, also when its manifest is not good any more for this version of the server: then
+    /// that is told beside it.
+    ///
+    /// # Errors
+    /// [`PackageError`] when it cannot be read at all.
+    pub fn read_kept(bytes: &[u8]) -> Result<(Self, Option<ManifestError>), PackageError> {
+        let package = Self::of(unpack(bytes)?)?;
+        let problem = package.manifest.check().err();
+        Ok((package, problem))
     }
 
     /// The fixtures by name, without their folder.
@@ -179,28 +147,31 @@ impl Package {
         component: Vec<u8>,
         parts: BTreeMap<String, String>,
     ) -> Result<Self, PackageError> {
-        if parts.len() >= MAX_MEMBERS {
-            return Err(PackageError::Format(format!(
-                "it has more than {MAX_MEMBERS} members"
-            )));
-        }
         let mut members = BTreeMap::from([(COMPONENT.to_owned(), component)]);
         for (name, text) in parts {
-            if !known(&name) || name == COMPONENT {
-                return Err(PackageError::Format(format!(
-                    "{name:?} does not belong in it"
-                )));
+            if members.insert(name.clone(), text.into_bytes()).is_some() {
+                return Err(PackageError::Format(format!("{name} is in it twice")));
             }
-            if text.len() > MAX_TEXT {
-                return Err(too_large(&name, text.len(), MAX_TEXT));
-            }
-            members.insert(name, text.into_bytes());
         }
-        let size = members.values().map(Vec::len).sum();
+        Self::checked(members)
+    }
+
+    /// What every package must be, wherever its members come from.
+    fn checked(members: BTreeMap<String, Vec<u8>>) -> Result<Self, PackageError> {
+        if members.len() > MAX_MEMBERS {
+            return Err(too_many());
+        }
+        let mut size = 2 * BLOCK;
+        for (name, content) in &members {
+            admit(name, content.len())?;
+            size += BLOCK + content.len().next_multiple_of(BLOCK);
+        }
         if size > MAX_PACKAGE {
             return Err(too_large("the package", size, MAX_PACKAGE));
         }
-        Self::of(members)
+        let package = Self::of(members)?;
+        package.manifest.check()?;
+        Ok(package)
     }
 
     fn of(mut members: BTreeMap<String, Vec<u8>>) -> Result<Self, PackageError> {
@@ -213,14 +184,11 @@ impl Package {
                 .map_err(|_| PackageError::Format(format!("{name} is no UTF-8"))),
         };
         let missing = |name| PackageError::Format(format!("{name} is missing"));
-        let manifest = Manifest::parse(&text(MANIFEST)?.ok_or_else(|| missing(MANIFEST))?)?;
+        let manifest = Manifest::read(&text(MANIFEST)?.ok_or_else(|| missing(MANIFEST))?)?;
         let component = members
             .get(COMPONENT)
             .cloned()
             .ok_or_else(|| missing(COMPONENT))?;
-        if component.len() > MAX_COMPONENT {
-            return Err(too_large(COMPONENT, component.len(), MAX_COMPONENT));
-        }
         let schema = match text(SCHEMA)? {
             None => None,
             Some(text) => Some(
@@ -303,6 +271,63 @@ impl Package {
     }
 }
 
+/// The members of a package. What is too large or does not belong in one is not read.
+fn unpack(bytes: &[u8]) -> Result<BTreeMap<String, Vec<u8>>, PackageError> {
+    if bytes.len() > MAX_PACKAGE {
+        return Err(too_large("the package", bytes.len(), MAX_PACKAGE));
+    }
+    let format = |error: std::io::Error| PackageError::Format(error.to_string());
+    let mut archive = tar::Archive::new(bytes);
+    let mut members = BTreeMap::new();
+    for entry in archive.entries().map_err(format)? {
+        let mut entry = entry.map_err(format)?;
+        if entry.header().entry_type() != tar::EntryType::Regular {
+            return Err(PackageError::Format(
+                "it holds more than plain files".into(),
+            ));
+        }
+        let path = entry.path_bytes();
+        let name = std::str::from_utf8(&path)
+            .map_err(|_| PackageError::Format("a name is no UTF-8".into()))?
+            .to_owned();
+        let size = usize::try_from(entry.size()).unwrap_or(usize::MAX);
+        admit(&name, size)?;
+        let mut content = Vec::with_capacity(size);
+        entry.read_to_end(&mut content).map_err(format)?;
+        if content.len() != size {
+            return Err(PackageError::Format(format!("{name} is cut short")));
+        }
+        if members.insert(name.clone(), content).is_some() {
+            return Err(PackageError::Format(format!("{name} is in it twice")));
+        }
+        if members.len() > MAX_MEMBERS {
+            return Err(too_many());
+        }
+    }
+    Ok(members)
+}
+
+/// Whether a member of this name and size may be in a package.
+fn admit(name: &str, size: usize) -> Result<(), PackageError> {
+    if !known(name) {
+        return Err(PackageError::Format(format!(
+            "{name:?} does not belong in it; the names of fixtures are letters, digits and -_. and end in .json"
+        )));
+    }
+    let most = match name {
+        COMPONENT => MAX_COMPONENT,
+        _ => MAX_TEXT,
+    };
+    match size > most {
+        true => Err(too_large(name, size, most)),
+        false => Ok(()),
+    }
+}
+
+fn too_many() -> PackageError {
+    PackageError::Format(format!("it has more than {MAX_MEMBERS} members"))
+}
+
 /// Takes a signature out of the members.
 fn take_signature(
     members: &mut BTreeMap<String, Vec<u8>>,
@@ -367,6 +392,42 @@ mod tests {
         let read = Package::read(&bytes).unwrap();
         assert_eq!(read, package);
         assert_eq!(read.digest(), package.digest());
+    }
+
+    #[test]
+    fn what_could_not_be_read_again_is_not_made() {
+        let make = |name: &str, size: usize| {
+            let fixtures = BTreeMap::from([(name.to_owned(), vec![b' '; size])]);
+            Package::new(TOML, b"\0asm".to_vec(), None, fixtures)
+        };
+        let told = make("my case.json", 2).unwrap_err().to_string();
+        assert!(told.contains("fixtures/my case.json"), "{told}");
+        assert!(make("big.json", MAX_TEXT).is_ok());
+        let told = make("big.json", MAX_TEXT + 1).unwrap_err().to_string();
+        assert!(told.contains("1048577 bytes"), "{told}");
+        let many = (0..MAX_MEMBERS)
+            .map(|n| (format!("{n}.json"), Vec::new()))
+            .collect();
+        assert!(Package::new(TOML, b"\0asm".to_vec(), None, many).is_err());
+        let fixtures = (0..40)
+            .map(|n| (format!("{n}.json"), vec![b' '; MAX_TEXT]))
+            .collect();
+        let told = Package::new(TOML, b"\0asm".to_vec(), None, fixtures).unwrap_err();
+        assert!(told.to_string().starts_with("the package has"), "{told}");
+    }
+
+    #[test]
+    fn one_that_is_not_good_any_more_can_still_be_looked_at() {
+        let toml = TOML.replace("0.9", "99.0");
+        let bytes = archive(&[("plugin.toml", toml.as_bytes()), ("plugin.wasm", b"\0asm")]);
+        assert!(Package::read(&bytes).is_err());
+        let (kept, problem) = Package::read_kept(&bytes).unwrap();
+        assert_eq!(kept.manifest.hooks.len(), 1);
+        assert!(problem.is_some());
+        assert_eq!(
+            Package::read_kept(&package().write().unwrap()).unwrap().1,
+            None
+        );
     }
 
     #[test]

@@ -6,13 +6,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tokio::sync::Semaphore;
 use wasmtime::Engine;
 use wasmtime::component::{Component, InstancePre};
 
+use crate::artefact::{Artefact, Artefacts};
 use crate::bindings::exports::pomona::hooks as exports;
 use crate::call::{CallPlan, CallState, Whose, store};
-use crate::compile::{Artefact, Artefacts, Kind};
+use crate::compile::Kind;
 use crate::limits::{Budget, Limits};
 use crate::manifest::{HookName, Manifest};
 use crate::meter::Meter;
@@ -34,9 +34,36 @@ pub enum PluginError {
     /// It took too long.
     #[error("it took longer than {0} ms")]
     Time(u128),
+    /// It could not be made ready, which says nothing about it: the machine was too busy, or had no room.
+    #[error("it could not be made ready: {0}")]
+    Unready(String),
     /// It keeps failing and is left alone for a while.
     #[error("it keeps failing; calls are held back for 30 s")]
     BreakerOpen,
+}
+
+impl PluginError {
+    /// The kind, in a word.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Unfit(_) => "unfit",
+            Self::Trap(_) => "trap",
+            Self::Exhausted(what) => what,
+            Self::Time(_) => "time",
+            Self::Unready(_) => "unready",
+            Self::BreakerOpen => "held back",
+        }
+    }
+
+    /// Whether loading the same plugin again may end otherwise.
+    #[must_use]
+    pub fn passes(&self) -> bool {
+        matches!(
+            self,
+            Self::Unready(_) | Self::Time(_) | Self::Exhausted("processor time")
+        )
+    }
 }
 
 /// One remark about settings.
@@ -80,7 +107,6 @@ pub struct Plugin {
     interactive: Linked,
     deterministic: Option<Linked>,
     limits: Limits,
-    room: Semaphore,
 }
 
 impl std::fmt::Debug for Plugin {
@@ -127,7 +153,6 @@ impl Plugin {
             interactive,
             deterministic,
             limits,
-            room: Semaphore::new(limits.concurrency),
         };
         plugin.trial(Budget::of_settings()).await?;
         if plugin.deterministic.is_some() {
@@ -260,13 +285,13 @@ impl Plugin {
         let meter = Meter::default();
         let pre = &self.linked(budget)?.pre;
         let metered = meter.measure(async {
-            let _room = self.room.acquire().await;
+            let _place = self.runtime.rooms().enter(&whose.room, whose.tenant).await;
             let plan = CallPlan {
                 limits: self.limits,
                 budget,
                 plugin: self.id.clone(),
                 call_id,
-                whose,
+                whose: whose.clone(),
                 hook,
                 meter: meter.clone(),
             };
@@ -284,8 +309,6 @@ impl Plugin {
                     "a plugin wrote more lines than a call may"
                 );
             }
-            metrics::gauge!("pomona_plugin_memory_bytes", "plugin" => self.id.to_string())
-                .set(state.account.memory() as f64);
             outcome.map_err(|error| blame(&state, &error))
         });
         let timely = tokio::time::timeout(budget.wall, metered).await;
@@ -331,10 +354,9 @@ fn link(
     let component = artefact.component(engine)?;
     let granted = effective.interfaces();
     check_imports(engine, &component, &granted)?;
-    let unfit = |error: wasmtime::Error| PluginError::Unfit(format!("{error:#}"));
     let pre = linker(engine, &granted)
         .and_then(|linker| linker.instantiate_pre(&component))
-        .map_err(unfit)?;
+        .map_err(|error| misfit(engine, &component, &error))?;
     let places = find_places(&pre, manifest)?;
     Ok(Linked { pre, places })
 }
@@ -352,7 +374,9 @@ fn check_imports(
     granted: &[&str],
 ) -> Result<(), PluginError> {
     for (name, _) in component.component_type().imports(engine) {
-        let (interface, version) = name.split_once('@').unwrap_or((name, ""));
+        let interface = name
+            .split_once('@')
+            .map_or(name, |(interface, _)| interface);
         let types = interface.starts_with("pomona:types/") || interface == "pomona:host/errors";
         let open = crate::contract::OFFERED.contains(&interface) || granted.contains(&interface);
         if !open && let Some(right) = right_of(interface) {
@@ -365,16 +389,28 @@ fn check_imports(
                 "it imports {name}, which this server does not offer; take what needs it out of the plugin, or build it with `pomona plugin build`"
             )));
         }
-        let asked = semver::Version::parse(version).ok();
-        let offered = semver::Version::parse(crate::API).ok();
-        if asked > offered {
-            return Err(PluginError::Unfit(format!(
-                "it imports {name}, and this server speaks {}; update the server, or build the plugin with an older SDK",
-                crate::API
-            )));
-        }
     }
     Ok(())
+}
+
+/// Why a component cannot be linked. One that was made for a later version of the contract may do with this one; when it does
+/// not, both versions are named.
+fn misfit(engine: &Engine, component: &Component, error: &wasmtime::Error) -> PluginError {
+    let world = component.component_type();
+    let names = world
+        .imports(engine)
+        .map(|(name, _)| name)
+        .chain(world.exports(engine).map(|(name, _)| name))
+        .filter_map(|name| semver::Version::parse(name.split_once('@')?.1).ok());
+    let asked = names.max();
+    let offered = semver::Version::parse(crate::API).ok();
+    PluginError::Unfit(match asked {
+        Some(asked) if Some(&asked) > offered.as_ref() => format!(
+            "it was made for the plugin API {asked}, this server speaks {}, and it needs what only the later one has; update the server, or build the plugin with an older SDK: {error:#}",
+            crate::API
+        ),
+        _ => format!("{error:#}"),
+    })
 }
 
 fn find_places(pre: &InstancePre<CallState>, manifest: &Manifest) -> Result<Places, PluginError> {

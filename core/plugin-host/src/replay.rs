@@ -2,19 +2,22 @@
 //!
 //! Owns: the form of a recorded host call, and serving a plugin from such records. Rights are checked before it is asked, as on a
 //! server. What is not recorded gets the plainest answer and is remembered, so that a test can say so or a file can take it up.
+//! How an answer is read is in `answer`.
+
+mod answer;
+mod device;
+mod members;
 
 use std::collections::HashMap;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use pomona_engine::DeviceId;
-use pomona_engine::clock::Micros;
-use pomona_engine::hooks::{DeviceSnapshot, KnownFact};
+use pomona_engine::hooks::DeviceSnapshot;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::convert::micros;
-use crate::json::{bytes_of, lift_bytes};
+use crate::json::{JsonError, lift_bytes};
 use crate::services::{ForPlugin, OutReply, OutRequest, ServiceError, Services};
 
 /// A call of a host function with its answer, in the words of the contract.
@@ -27,6 +30,16 @@ pub struct HostCall {
     pub arguments: Vec<Value>,
     /// `{"ok": …}`, or `{"err": …}` with the case of `access-error`.
     pub answer: Value,
+}
+
+impl HostCall {
+    /// Holds it against the contract. `at` is the JSON pointer to it.
+    ///
+    /// # Errors
+    /// The place that cannot be read, and what was expected there.
+    pub(crate) fn check(&self, at: &str) -> Result<(), JsonError> {
+        answer::check(self, at)
+    }
 }
 
 /// A host made of records. Equal calls get their answers in the order of the records; the last stays.
@@ -71,13 +84,14 @@ impl Replay {
         *self.state.lock() = State::default();
     }
 
-    /// The recorded answer of a call, or `plain`.
-    fn answer(
+    /// The recorded answer of a call, or `plain`, as it is read.
+    fn answer<T>(
         &self,
         call: &str,
         arguments: Vec<Value>,
         plain: Value,
-    ) -> Result<Value, ServiceError> {
+        read: impl FnOnce(&Value, &str) -> Result<T, JsonError>,
+    ) -> Result<T, ServiceError> {
         let call = format!("pomona:host/{call}");
         let fits = |one: &&HostCall| one.call == call && one.arguments == arguments;
         let fitting: Vec<&HostCall> = self.recorded.iter().filter(fits).collect();
@@ -96,39 +110,19 @@ impl Replay {
             state.unanswered.push(made.clone());
         }
         state.made.push(made.clone());
-        refusal(&made)
+        drop(state);
+        let answered = match answer::outcome(&made.answer, "/answer") {
+            Ok(Ok(given)) => read(given, "/answer/ok"),
+            Ok(Err(refused)) => return Err(refused),
+            Err(error) => Err(error),
+        };
+        answered.map_err(|error| {
+            let call = &made.call;
+            ServiceError::Unavailable(format!(
+                "the recorded answer of {call} cannot be used: {error}"
+            ))
+        })
     }
-}
-
-/// What a record says, if it is an answer that can be given.
-fn refusal(made: &HostCall) -> Result<Value, ServiceError> {
-    if let Some(given) = made.answer.get("ok") {
-        return Ok(given.clone());
-    }
-    let refused = made.answer.get("err");
-    let why = |case: &str| refused?.get(case)?.as_str().map(str::to_owned);
-    if refused.and_then(Value::as_str) == Some("not-found") {
-        return Err(ServiceError::NotFound);
-    }
-    Err(why("denied")
-        .map(ServiceError::Denied)
-        .or_else(|| why("unavailable").map(ServiceError::Unavailable))
-        .or_else(|| why("invalid").map(ServiceError::Invalid))
-        .unwrap_or_else(|| unusable(made)))
-}
-
-/// A record whose answer is not in the contract's words.
-fn unusable(made: &HostCall) -> ServiceError {
-    ServiceError::Unavailable(format!(
-        "the recorded answer of {} cannot be used: {}; write {{\"ok\": …}} as the contract has it, or {{\"err\": \"not-found\"}}",
-        made.call, made.answer
-    ))
-}
-
-fn bad(call: &str, answer: &Value) -> ServiceError {
-    ServiceError::Unavailable(format!(
-        "the recorded answer of pomona:host/{call} cannot be used: {answer}"
-    ))
 }
 
 #[async_trait]
@@ -140,8 +134,8 @@ impl Services for Replay {
     ) -> Result<DeviceSnapshot, ServiceError> {
         let call = "devices.get";
         let absent = json!({ "err": "not-found" });
-        let answer = self.answer(call, vec![json!(id.to_string())], absent)?;
-        device(&answer).ok_or_else(|| bad(call, &answer))
+        let arguments = vec![json!(id.to_string())];
+        self.answer(call, arguments, absent, device::device)
     }
 
     async fn devices(
@@ -154,11 +148,10 @@ impl Services for Replay {
         let call = "devices.search";
         let after = after.map(|id| id.to_string());
         let arguments = vec![json!(group), json!(after), json!(limit)];
-        let answer = self.answer(call, arguments, json!({ "ok": [] }))?;
-        let devices = answer.as_array().into_iter().flatten().map(device);
-        devices
-            .collect::<Option<_>>()
-            .ok_or_else(|| bad(call, &answer))
+        let nobody = json!({ "ok": { "items": [], "next": null } });
+        self.answer(call, arguments, nobody, |told, at| {
+            answer::page(told, at, Some(limit.into()))
+        })
     }
 
     async fn history(
@@ -170,8 +163,7 @@ impl Services for Replay {
     ) -> Result<Vec<Value>, ServiceError> {
         let call = "devices.history";
         let arguments = vec![json!(id.to_string()), json!(topic), json!(limit)];
-        let answer = self.answer(call, arguments, json!({ "ok": [] }))?;
-        answer.as_array().cloned().ok_or_else(|| bad(call, &answer))
+        self.answer(call, arguments, json!({ "ok": [] }), answer::history)
     }
 
     async fn value(
@@ -180,13 +172,8 @@ impl Services for Replay {
         key: &str,
     ) -> Result<Option<Vec<u8>>, ServiceError> {
         let call = "kv.get";
-        let answer = self.answer(call, vec![json!(key)], json!({ "ok": null }))?;
-        if answer.is_null() {
-            return Ok(None);
-        }
-        bytes_of(&answer)
-            .map(Some)
-            .ok_or_else(|| bad(call, &answer))
+        let nothing = json!({ "ok": null });
+        self.answer(call, vec![json!(key)], nothing, answer::value)
     }
 
     async fn values(
@@ -198,15 +185,7 @@ impl Services for Replay {
     ) -> Result<Vec<(String, Vec<u8>)>, ServiceError> {
         let call = "kv.scan";
         let arguments = vec![json!(prefix), json!(after), json!(limit)];
-        let answer = self.answer(call, arguments, json!({ "ok": [] }))?;
-        let pairs = answer.as_array().into_iter().flatten();
-        let pairs = pairs.map(|pair| {
-            let key = pair.get(0)?.as_str()?;
-            Some((key.to_owned(), bytes_of(pair.get(1)?)?))
-        });
-        pairs
-            .collect::<Option<_>>()
-            .ok_or_else(|| bad(call, &answer))
+        self.answer(call, arguments, json!({ "ok": [] }), answer::pairs)
     }
 
     async fn send(
@@ -222,12 +201,8 @@ impl Services for Replay {
             "body": lift_bytes(&request.body),
         });
         let closed = "a fixture reaches nobody outside; write what the service answers";
-        let answer = self.answer(
-            call,
-            vec![message],
-            json!({ "err": { "unavailable": closed } }),
-        )?;
-        reply(&answer).ok_or_else(|| bad(call, &answer))
+        let nobody = json!({ "err": { "unavailable": closed } });
+        self.answer(call, vec![message], nobody, answer::reply)
     }
 
     async fn sign(
@@ -238,91 +213,9 @@ impl Services for Replay {
     ) -> Result<Vec<u8>, ServiceError> {
         let call = "secrets.hmac-sha256";
         let arguments = vec![json!(secret), lift_bytes(data)];
-        let answer = self.answer(call, arguments, json!({ "err": "not-found" }))?;
-        bytes_of(&answer).ok_or_else(|| bad(call, &answer))
+        let absent = json!({ "err": "not-found" });
+        self.answer(call, arguments, absent, answer::bytes)
     }
-}
-
-fn reply(answer: &Value) -> Option<OutReply> {
-    let headers = answer.get("headers").and_then(Value::as_array);
-    let headers = headers.into_iter().flatten().map(|pair| {
-        let text = |n: usize| pair.get(n)?.as_str().map(str::to_owned);
-        Some((text(0)?, text(1)?))
-    });
-    Some(OutReply {
-        status: u16::try_from(answer.get("status")?.as_u64()?).ok()?,
-        headers: headers.collect::<Option<_>>()?,
-        body: match answer.get("body") {
-            None => Vec::new(),
-            Some(body) => bytes_of(body)?,
-        },
-    })
-}
-
-/// A device of the engine from a snapshot in the contract's words, given as far as a test needs it.
-fn device(snapshot: &Value) -> Option<DeviceSnapshot> {
-    let members = snapshot.as_object()?;
-    let text = |name: &str| members.get(name).and_then(Value::as_str).map(str::to_owned);
-    let number = |name: &str| members.get(name).and_then(Value::as_u64).unwrap_or(0);
-    let mut facts = Vec::new();
-    for fact in members
-        .get("facts")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-    {
-        let value = fact.get("value-json")?;
-        let parsed = value.as_str().map(serde_json::from_str);
-        facts.push(KnownFact {
-            name: fact.get("key")?.as_str()?.to_owned(),
-            value: match parsed {
-                None => value.clone(),
-                Some(parsed) => parsed.ok()?,
-            },
-            source: fact
-                .get("source")
-                .and_then(Value::as_str)
-                .unwrap_or_default()
-                .to_owned(),
-            observed_at: micros(fact.get("observed-ms").and_then(Value::as_u64).unwrap_or(0)),
-        });
-    }
-    // What the contract has as members, the engine has as facts.
-    for name in ["supervised", "shared-ipad", "time-zone", "os-build"] {
-        let told = members.get(name).filter(|value| !value.is_null());
-        if let Some(value) = told.filter(|_| facts.iter().all(|fact| fact.name != name)) {
-            facts.push(KnownFact {
-                name: name.to_owned(),
-                value: value.clone(),
-                source: String::new(),
-                observed_at: Micros::default(),
-            });
-        }
-    }
-    let user = members
-        .get("channel")
-        .and_then(|channel| channel.get("user"));
-    let groups = members
-        .get("groups")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten();
-    Some(DeviceSnapshot {
-        device: Some(text("id")?.parse().ok()?),
-        user_key: user.and_then(Value::as_str).unwrap_or_default().to_owned(),
-        ident: text("udid").unwrap_or_default(),
-        serial_number: text("serial"),
-        product_name: text("model"),
-        os_version: text("os-version"),
-        facts,
-        groups: groups
-            .filter_map(Value::as_str)
-            .map(str::to_owned)
-            .collect(),
-        seen_at: micros(number("seen-ms")),
-        revision: i64::try_from(number("revision")).unwrap_or(i64::MAX),
-        ..DeviceSnapshot::default()
-    })
 }
 
 #[cfg(test)]
@@ -401,30 +294,56 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_device_is_read_as_far_as_it_is_given() {
-        let told = device(&json!({
-            "id": Uuid::from_u128(7).to_string(),
-            "model": "iPad13,18",
-            "supervised": true,
-            "groups": ["Kitchen"],
-            "facts": [{ "key": "a.b", "value-json": "[1]" }, { "key": "a.c", "value-json": 2 }],
-        }))
-        .unwrap();
-        assert_eq!(told.groups, ["Kitchen"]);
-        let facts: Vec<_> = told
-            .facts
-            .iter()
-            .map(|f| (f.name.as_str(), f.value.clone()))
-            .collect();
-        assert_eq!(
-            facts,
-            [
-                ("a.b", json!([1])),
-                ("a.c", json!(2)),
-                ("supervised", json!(true))
-            ]
+    #[tokio::test]
+    async fn an_answer_in_the_words_of_the_contract_is_served() {
+        let id = DeviceId(Uuid::from_u128(7));
+        let device = json!({ "id": id.to_string(), "model": "iPad13,18" });
+        let page = json!({ "ok": { "items": [device], "next": id.to_string() } });
+        let events = json!({ "ok": ["{\"n\":1}"] });
+        let host = Replay::new(vec![
+            call("devices.search", json!([null, null, 1]), page),
+            call("devices.history", json!([id.to_string(), "t", 5]), events),
+            call("kv.scan", json!(["", null, 5]), json!({ "ok": {} })),
+        ]);
+        let found = host.devices(whose(), None, None, 1).await.unwrap();
+        assert_eq!(found[0].device, Some(id));
+        let events = host.history(whose(), id, "t", 5).await;
+        assert_eq!(events, Ok(vec![json!({ "n": 1 })]));
+        let told = host.values(whose(), "", None, 5).await.unwrap_err();
+        let told = told.to_string();
+        assert!(
+            told.contains("kv.scan cannot be used: /answer/ok: expected a list"),
+            "{told}"
         );
-        assert!(device(&json!({ "id": "kitchen" })).is_none());
+        assert_eq!(host.devices(whose(), None, None, 2).await, Ok(Vec::new()));
+        let plain = json!({ "ok": { "items": [], "next": null } });
+        assert_eq!(host.unanswered()[0].answer, plain);
+    }
+
+    #[tokio::test]
+    async fn what_is_made_up_is_in_the_words_of_the_contract() {
+        let host = Replay::new(Vec::new());
+        let id = DeviceId(Uuid::from_u128(7));
+        let request = OutRequest {
+            method: "GET".into(),
+            url: "https://a.example/".parse().unwrap(),
+            headers: Vec::new(),
+            body: Vec::new(),
+            timeout_ms: 1,
+            private: false,
+            secrets: std::collections::BTreeSet::new(),
+        };
+        assert!(host.device(whose(), id).await.is_err());
+        assert!(host.devices(whose(), None, None, 5).await.is_ok());
+        assert!(host.history(whose(), id, "t", 5).await.is_ok());
+        assert!(host.value(whose(), "k").await.is_ok());
+        assert!(host.values(whose(), "", None, 5).await.is_ok());
+        assert!(host.send(whose(), request).await.is_err());
+        assert!(host.sign(whose(), "s", b"x").await.is_err());
+        let made_up = host.unanswered();
+        assert_eq!(made_up.len(), 7);
+        for call in made_up {
+            assert_eq!(call.check("/host/0"), Ok(()), "{call:?}");
+        }
     }
 }

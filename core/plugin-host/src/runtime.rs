@@ -15,6 +15,7 @@ use wasmtime::{
 use crate::bindings::pomona::host;
 use crate::call::CallState;
 use crate::compile::Kind;
+use crate::rooms::Rooms;
 
 /// How often a running guest is looked at.
 pub(crate) const TICK: Duration = Duration::from_millis(5);
@@ -33,6 +34,7 @@ pub struct Runtime(Arc<Inner>);
 struct Inner {
     interactive: Engine,
     deterministic: Engine,
+    rooms: Rooms,
     stop: Arc<AtomicBool>,
 }
 
@@ -76,8 +78,13 @@ impl Runtime {
         Ok(Self(Arc::new(Inner {
             interactive,
             deterministic,
+            rooms: Rooms::new(POOL),
             stop,
         })))
+    }
+
+    pub(crate) fn rooms(&self) -> &Rooms {
+        &self.0.rooms
     }
 
     pub(crate) fn engine(&self, kind: Kind) -> &Engine {

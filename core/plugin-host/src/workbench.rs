@@ -1,19 +1,23 @@
 //! Calls by hand, for an author's tools: any function of any hook, with a question in JSON.
 //!
 //! Owns: finding the function in the component, filling in what an author leaves out, and what a call cost. The frame around the
-//! call is that of every call: the same limits, the same time, the same account. Serves no tenant.
+//! call is that of every call: the same limits, the same time, the same account. Serves no tenant. What a server makes of a question
+//! is in `asked`.
+
+mod asked;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pomona_engine::TenantId;
 use serde_json::{Map, Value, json};
+use tokio::sync::Semaphore;
 use wasmtime::component::Val;
 use wasmtime::component::types::{ComponentFunc, ComponentInstance, ComponentItem, Type};
 
 use crate::call::{Heard, Whose, seed_of};
 use crate::json::{JsonError, Style, below, known, lift, lower, lower_as, plainest};
-use crate::limits::Budget;
+use crate::limits::{Budget, CONCURRENCY};
 use crate::manifest::HookName;
 use crate::plugin::{Plugin, PluginError};
 use crate::rights::Rights;
@@ -233,14 +237,6 @@ impl Plugin {
     /// What all the questions may cost together.
     fn budget(&self, hook: Option<HookName>, questions: &[Question]) -> Budget {
         let one = hook.map_or_else(Budget::of_settings, Budget::of);
-        let bytes = questions.iter().map(|question| {
-            question.settings.to_string().len()
-                + question
-                    .input
-                    .values()
-                    .map(|v| v.to_string().len())
-                    .sum::<usize>()
-        });
         let times = u32::try_from(questions.len()).unwrap_or(u32::MAX).max(1);
         let mut all = Budget {
             wall: one.wall.saturating_mul(times),
@@ -248,7 +244,8 @@ impl Plugin {
             fuel: None,
         };
         if one.fuel.is_some() {
-            let fuel = bytes.map(|bytes| one.with_fuel_for(bytes).fuel.unwrap_or(0));
+            let sizes = questions.iter().map(asked::size);
+            let fuel = sizes.map(|bytes| one.with_fuel_for(bytes).fuel.unwrap_or(0));
             all.fuel = Some(fuel.sum::<u64>().max(one.fuel.unwrap_or(0)));
         }
         all
@@ -348,10 +345,9 @@ impl Plugin {
             whose: Arc::new(Whose {
                 tenant: TenantId(uuid::Uuid::nil()),
                 settings: question.settings.to_string().into(),
-                rights: Rights {
-                    granted: self.manifest().capabilities.clone(),
-                },
+                rights: Rights::of(&self.manifest().id, self.manifest().capabilities.clone()),
                 services: question.services.clone(),
+                room: Semaphore::new(CONCURRENCY),
             }),
         })
     }

@@ -95,7 +95,8 @@ fn main() -> ExitCode {
     match run(cli, flags) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("pomona: {error:#}");
+            // What went wrong may be told in words of a package or of another server.
+            eprintln!("pomona: {}", client::clean(&format!("{error:#}"), true));
             let usage = error.downcast_ref::<client::UsageError>().is_some();
             ExitCode::from(if usage { 2 } else { 1 })
         }

@@ -20,7 +20,7 @@ from wit_world.imports import clock, config, log
 from wit_world.imports import random as host_random
 
 from . import host, types
-from .types import Channel, HookError
+from .types import U32, Channel, HookError
 
 # What cannot be imported in a call, since there are no files then, is imported now.
 _MODULES = []
@@ -61,23 +61,47 @@ def _fits(value, wanted):
         return any(_fits(value, one) for one in inner)
     if origin is list:
         return isinstance(value, list) and all(_fits(one, inner[0]) for one in value)
+    if origin is tuple:
+        return isinstance(value, tuple) and len(value) == len(inner) and all(map(_fits, value, inner))
+    if origin is typing.Annotated:
+        return _fits(value, inner[0]) and value < inner[1].stop
     if wanted is int:
         return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**64
     return isinstance(value, wanted)
 
 
+def _named(wanted):
+    """A type as an author writes it."""
+    name = wanted.__name__ if isinstance(wanted, type) and not typing.get_args(wanted) else str(wanted)
+    return name.replace("pomona.types.", "pomona.").replace("typing.", "")
+
+
 _PAYLOADS = {
     "allow": typing.Optional[int],
-    "enqueue": (types.Target, types.CommandRequest),
-    "set-fact": (types.Target, str, str),
-    "emit": (str, str, str),
-    "defer": (int, str),
-    "set": (str, str),
+    "enqueue": typing.Tuple[types.Target, types.CommandRequest],
+    "set-fact": typing.Tuple[types.Target, str, str],
+    "emit": typing.Tuple[str, str, str],
+    "defer": typing.Tuple[int, str],
+    "set": typing.Tuple[str, str],
     "wake": types.Target,
-    "kv-put": (str, bytes),
-    "notify": (str, str),
-    "schedule": (str, int),
+    "kv-put": typing.Tuple[str, bytes],
+    "notify": typing.Tuple[str, str],
+    "schedule": typing.Tuple[str, int],
     "device": type(None),
+}
+
+# What the functions of the host take.
+_TAKEN = {
+    "devices.get": (str,),
+    "devices.get_fact": (str, str),
+    "devices.search": (typing.Optional[str], typing.Optional[str], U32),
+    "devices.history": (str, str, U32),
+    "kv.get": (str,),
+    "kv.scan": (str, typing.Optional[str], U32),
+    "http.send": (types.Message,),
+    "secrets.names": (),
+    "secrets.hmac_sha256": (str, bytes),
+    "metrics.add": (str, U32),
 }
 
 
@@ -96,7 +120,7 @@ def _lower(value, at, home=None):
     for part in fields(value):
         inner, place = getattr(value, part.name), f"{at}.{part.name}"
         if not _fits(inner, part.type):
-            raise TypeError(f"{place}: {inner!r:.80} does not fit")
+            raise TypeError(f"{place}: {inner!r:.80} is no {_named(part.type)}")
         enum = _ENUMS.get((name, part.name))
         if enum is not None:
             given[part.name] = _member(_binding(enum, "compliance"), inner, place)
@@ -119,12 +143,7 @@ def _lower_case(value, at, home):
     if isinstance(value, types.Decision) and value.case == "allow":
         wanted = type(None)
     inner = value.value
-    fits = (
-        isinstance(inner, tuple) and len(inner) == len(wanted) and all(map(_fits, inner, wanted))
-        if isinstance(wanted, tuple)
-        else _fits(inner, wanted)
-    )
-    if not fits:
+    if not _fits(inner, wanted):
         raise TypeError(f"{at}: {inner!r:.80} does not fit {value.case}")
     contract = _NAMES.get(type(value), type(value).__name__)
     # Compliance has a Verdict of its own, which is no case but a word.
@@ -133,10 +152,15 @@ def _lower_case(value, at, home):
     return made() if wanted is type(None) else made(_lower(inner, at, home))
 
 
+def _case(value):
+    """The case of a value of the bindings: `AccessError_NotFound()` is `not-found`, `AccessError_Other("x")` is `other`."""
+    return _CAPITAL.sub("-", type(value).__name__.partition("_")[2]).lower()
+
+
 def _word(value):
-    """A case of the bindings as a string: `Platform_Ipados()` is `ipados`, `Platform_Other("x")` is `x`."""
-    case = type(value).__name__.partition("_")[2]
-    return value.value if case == "Other" else _CAPITAL.sub("-", case).lower()
+    """A value of the bindings that is a string here: `Platform_Ipados()` is `ipados`, `Platform_Other("x")` is `x`."""
+    case = _case(value)
+    return value.value if case == "other" else case
 
 
 def _lift(value):
@@ -185,11 +209,10 @@ def call(plugin, hook, name, *given):
         context = lifted[0] if lifted and isinstance(lifted[0], types.CallContext) else None
         _call["now_ms"] = context.now_ms if context else None
         # The generator's own state was baked into the component.
-        random.seed(context.seed if context else int.from_bytes(_bytes(8)))
+        random.seed(context.seed if context else int.from_bytes(_bytes(8), "big"))
         answer = getattr(getattr(plugin, hook)(), name)(*lifted)
         if not _fits(answer, _RESULTS[at]):
-            wanted = getattr(_RESULTS[at], "__name__", str(_RESULTS[at])).replace("pomona.types.", "pomona.")
-            raise TypeError(f"{at} must return {wanted}, and returned {answer!r:.80}")
+            raise TypeError(f"{at} must return {_named(_RESULTS[at])}, and returned {answer!r:.80}")
         return _lower(answer, at)
     except HookError as error:
         if at == "Settings.validate":
@@ -226,6 +249,15 @@ def _bytes(count):
     return b"".join(parts)
 
 
+def _checked(at, parts, wanted):
+    """Names what a function of the host is given and cannot take."""
+    if len(parts) != len(wanted):
+        raise TypeError(f"{at} takes {len(wanted)} arguments, and was given {len(parts)}")
+    for part, kind in zip(parts, wanted):
+        if not _fits(part, kind):
+            raise TypeError(f"{at}: {part!r:.80} is no {_named(kind)}")
+
+
 class _Host:
     """The host of a call, for the functions of `host`."""
 
@@ -235,6 +267,7 @@ class _Host:
 
     @staticmethod
     def random(count):
+        _checked("random_bytes", (count,), (U32,))
         return host_random.bytes(count)
 
     @staticmethod
@@ -245,17 +278,21 @@ class _Host:
     def log(level, message, fields_json):
         log.write(_member(log.Level, level, "level"), message, fields_json)
 
-
     @staticmethod
     def ask(interface, function, parts):
         module = sys.modules.get(f"wit_world.imports.{'http_out' if interface == 'http' else interface}")
         if module is None:
             raise RuntimeError(f"plugin.toml asks for no right that opens {interface}")
+        at = f"{interface}.{function}"
+        wanted = _TAKEN.get(at)
+        if wanted is None:
+            raise AttributeError(f"the host has no {at}")
+        _checked(at, parts, wanted)
         try:
-            return _lift(getattr(module, function)(*(_lower(part, interface) for part in parts)))
+            return _lift(getattr(module, function)(*(_lower(part, at) for part in parts)))
         except Err as error:
             refusal = error.value
-            raise types.AccessError(_word(refusal), getattr(refusal, "value", "")) from None
+            raise types.AccessError(_case(refusal), getattr(refusal, "value", "")) from None
 
 
 class _Lines:

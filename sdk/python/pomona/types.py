@@ -5,7 +5,10 @@ Owns the shapes; meaning and bounds of every field stand in the contract itself.
 
 import json
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, List, Optional
+from typing import Annotated, Any, ClassVar, List, Optional, Tuple
+
+U32 = Annotated[int, range(2**32)]
+"""A number that has 32 bits in the contract."""
 
 
 class HookError(Exception):
@@ -265,7 +268,7 @@ class Step:
 
     effects: List[Keyed] = field(default_factory=list)
     cursor: Optional[str] = None
-    again_in_ms: Optional[int] = None
+    again_in_ms: Optional[U32] = None
 
 
 @dataclass
@@ -282,9 +285,9 @@ class Message:
 
     method: str
     url: str
-    headers: list = field(default_factory=list)
+    headers: List[Tuple[str, str]] = field(default_factory=list)
     body: bytes = b""
-    timeout_ms: int = 5_000
+    timeout_ms: U32 = 5_000
 
 
 @dataclass
@@ -292,5 +295,5 @@ class Reply:
     """What an outside service replied."""
 
     status: int
-    headers: list
+    headers: List[Tuple[str, str]]
     body: bytes

@@ -81,11 +81,23 @@ impl Host {
         self
     }
 
-    /// Runs `work` with this host on this thread, and gives what came of it and the host as it is then.
+    /// Runs `work` with this host on this thread, and gives what came of it and the host as it is then. The thread has the host
+    /// of before again afterwards, also when `work` panics.
     pub fn run<T>(self, work: impl FnOnce() -> T) -> (T, Self) {
-        let before = HOST.replace(self);
+        let before = Before(HOST.replace(self));
         let outcome = work();
-        (outcome, HOST.replace(before))
+        let after = HOST.take();
+        drop(before);
+        (outcome, after)
+    }
+}
+
+/// The host that a thread had before; it has it again when this is dropped.
+struct Before(Host);
+
+impl Drop for Before {
+    fn drop(&mut self) {
+        HOST.set(std::mem::take(&mut self.0));
     }
 }
 
@@ -243,5 +255,55 @@ mod tests {
         assert_eq!(after.logged.len(), 1);
         assert_eq!(host::kv::get("k/1"), Ok(None));
         assert_eq!(host::config::get_json(), "{}");
+    }
+
+    #[test]
+    fn a_test_that_panics_leaves_the_host_of_before() {
+        let outer = Host::default().settings(json!({"a": 1}));
+        let ((), outer) = outer.run(|| {
+            let inner = Host::default().settings(json!({"a": 2}));
+            let panicked = std::panic::catch_unwind(move || {
+                inner.run(|| assert_eq!(host::config::get_json(), "panics"));
+            });
+            assert!(panicked.is_err());
+            assert_eq!(host::config::get_json(), "{\"a\":1}");
+            host::metrics::add("seen", 1);
+        });
+        assert_eq!(outer.counted.get("seen"), Some(&1));
+        assert_eq!(host::config::get_json(), "{}");
+    }
+
+    #[test]
+    fn a_page_holds_at_least_one_and_a_full_one_says_where_the_next_begins() {
+        let named = |id: &str| Snapshot {
+            id: id.into(),
+            ..device()
+        };
+        let given = Host::default()
+            .device(named("a"))
+            .device(named("b"))
+            .keeping("k/1", b"one")
+            .keeping("k/2", b"two")
+            .history("a", "org.example.x", &json!(1));
+        let ((), _) = given.run(|| {
+            for (after, limit, expected, next) in [
+                (None, 0, "a", Some("a")),
+                (None, 1, "a", Some("a")),
+                (Some("a"), 1, "b", Some("b")),
+                (Some("b"), 1, "", None),
+                (None, 2, "a b", Some("b")),
+                (None, 3, "a b", None),
+                (None, u32::MAX, "a b", None),
+            ] {
+                let page = host::devices::search(None, after, limit).unwrap();
+                let ids: Vec<&str> = page.items.iter().map(|one| one.id.as_str()).collect();
+                assert_eq!(ids.join(" "), expected, "{after:?} {limit}");
+                assert_eq!(page.next.as_deref(), next, "{after:?} {limit}");
+            }
+            let scanned = host::kv::scan("k/", None, 0).unwrap();
+            assert_eq!(scanned.len(), 1);
+            let told = host::devices::history("a", "org.example.x", 0).unwrap();
+            assert_eq!(told, ["1"]);
+        });
     }
 }

@@ -12,8 +12,14 @@ use serde_json::Value;
 use super::{Figure, Surroundings};
 use crate::build;
 
-/// The examples that are measured, where they can be built.
-const EXAMPLES: [&str; 3] = ["quiet-hours", "compliance-hook", "welcome"];
+/// The examples that are measured: the same five rules in three languages among them.
+const EXAMPLES: [&str; 5] = [
+    "quiet-hours",
+    "welcome",
+    "compliance-hook",
+    "compliance-hook-javascript",
+    "compliance-hook-python",
+];
 
 pub(super) fn figures(_: &Surroundings) -> Result<Vec<Figure>> {
     let server = build::server(true)?;

@@ -12,19 +12,30 @@ use serde_json::Value;
 
 use crate::table::Table;
 
-/// The examples, with their ids and settings.
-const PLUGINS: [(&str, &str, &str); 3] = [
-    (
-        "compliance-hook",
-        "org.pomona.compliance-hook",
-        r#"{"minimum_os": "26.0"}"#,
-    ),
-    ("welcome", "org.pomona.welcome", "{}"),
-    (
-        "quiet-hours",
-        "org.pomona.quiet-hours",
-        r#"{"windows": [{"from": "00:00", "to": "12:00"}, {"from": "12:00", "to": "00:00"}]}"#,
-    ),
+/// An example: the same in Rust where another tool chain cannot be had, and its settings.
+struct Example {
+    name: &'static str,
+    in_rust: &'static str,
+    settings: &'static str,
+}
+
+/// One for each language.
+const PLUGINS: [Example; 3] = [
+    Example {
+        name: "compliance-hook",
+        in_rust: "compliance-hook",
+        settings: r#"{"minimum_os": "26.0"}"#,
+    },
+    Example {
+        name: "welcome-javascript",
+        in_rust: "welcome",
+        settings: "{}",
+    },
+    Example {
+        name: "quiet-hours-python",
+        in_rust: "quiet-hours",
+        settings: r#"{"windows": [{"from": "00:00", "to": "12:00"}, {"from": "12:00", "to": "00:00"}]}"#,
+    },
 ];
 
 /// What a rule can say of a device.
@@ -32,9 +43,22 @@ const VERDICTS: [&str; 4] = ["pass", "fail", "unknown", "not-applicable"];
 
 /// Builds the plugins and switches them on; why not, where that cannot be done.
 pub(super) async fn switch_on(lab: &Lab, binary: &Path, dir: &Path) -> Result<()> {
-    for (name, id, settings) in PLUGINS {
+    for Example {
+        name,
+        in_rust,
+        settings,
+    } in PLUGINS
+    {
         println!("building the plugin {name}");
-        let package = guest_by(binary, name)?;
+        let (name, package) = match guest_by(binary, name) {
+            Ok(package) => (name, package),
+            Err(error) if name != in_rust => {
+                println!("{error:#}; {in_rust} does the same in Rust");
+                (in_rust, guest_by(binary, in_rust)?)
+            }
+            Err(error) => return Err(error),
+        };
+        let id = format!("org.pomona.{name}");
         let file = dir.join(format!("{name}.settings.json"));
         std::fs::write(&file, settings).context("write the settings of a plugin")?;
         verb(
@@ -44,7 +68,7 @@ pub(super) async fn switch_on(lab: &Lab, binary: &Path, dir: &Path) -> Result<()
         )
         .await?;
         let file = file.to_string_lossy().into_owned();
-        verb(lab, binary, &["plugin", "enable", id, "--settings", &file]).await?;
+        verb(lab, binary, &["plugin", "enable", &id, "--settings", &file]).await?;
     }
     Ok(())
 }
@@ -92,7 +116,16 @@ fn table(plugins: &[Value]) -> String {
     if plugins.is_empty() {
         return String::new();
     }
-    let mut table = Table::new(["plugin", "state", "calls", "failures", "a call"]).right([2, 3, 4]);
+    let mut table = Table::new([
+        "plugin",
+        "state",
+        "calls",
+        "failures",
+        "a call",
+        "99 of 100",
+        "memory",
+    ])
+    .right([2, 3, 4, 5, 6]);
     for plugin in plugins {
         let health = &plugin["health"];
         table.row([
@@ -101,6 +134,11 @@ fn table(plugins: &[Value]) -> String {
             health["calls"].to_string(),
             health["failures"].to_string(),
             format!("{} µs", health["mean_micros"]),
+            format!("{} µs", health["p99_micros"]),
+            format!(
+                "{} KiB",
+                health["memory_high_bytes"].as_u64().unwrap_or(0) / 1024
+            ),
         ]);
     }
     table.text()
@@ -115,11 +153,14 @@ mod tests {
     fn a_plugin_is_told_with_its_cost() {
         let plugin = json!({
             "title": "Quiet hours",
-            "health": { "state": "active", "calls": 12, "failures": 0, "mean_micros": 87 },
+            "health": {
+                "state": "active", "calls": 12, "failures": 0, "mean_micros": 87, "p99_micros": 256,
+                "memory_high_bytes": 2_097_152,
+            },
         });
         let told = table(&[plugin]);
         assert!(
-            told.contains("Quiet hours  active     12         0   87 µs"),
+            told.contains("Quiet hours  active     12         0   87 µs     256 µs  2048 KiB"),
             "{told}"
         );
         assert_eq!(table(&[]), "");

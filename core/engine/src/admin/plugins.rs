@@ -3,6 +3,8 @@
 //! Owns: installing, suspending, removing (the operator) and switching on with settings (a tenant), and the line to
 //! whatever runs plugins. The engine itself runs none: without a [`PluginHost`] nothing can be installed.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use serde::Serialize;
 use serde_json::Value;
@@ -44,10 +46,31 @@ pub struct PluginHealth {
     pub calls: u64,
     /// Calls without an answer.
     pub failures: u64,
+    /// The same by what ended them: `time`, `processor time`, `memory`, `instructions`, `trap` and others.
+    pub failed_by: BTreeMap<String, u64>,
     /// The last failure.
     pub last_failure: Option<String>,
     /// Microseconds that a call took on average.
     pub mean_micros: u64,
+    /// Microseconds that 99 of 100 calls took at most, rounded up to the end of a step of `latency`.
+    pub p99_micros: Option<u64>,
+    /// How long calls took: the steps that have calls.
+    pub latency: Vec<LatencyStep>,
+    /// The most memory that a call had.
+    pub memory_high_bytes: u64,
+    /// What was refused for want of a right.
+    pub refused: u64,
+    /// The same by what was refused; beyond 32 different ones as `others`.
+    pub refusals: BTreeMap<String, u64>,
+}
+
+/// Calls that took about as long.
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+pub struct LatencyStep {
+    /// They took at most so long; the last step has no end.
+    pub up_to_micros: Option<u64>,
+    /// Their number.
+    pub calls: u64,
 }
 
 /// What runs plugins.

@@ -240,7 +240,7 @@ impl Engine {
 
     async fn decide(&self, job: &CheckInJob, quarantine: bool) -> Decision {
         let CheckIn::Authenticate(message) = &job.message.message else {
-            return Decision::Hold;
+            return Decision::Hold("nothing was asked".into());
         };
         let request = EnrollmentRequest {
             device: DeviceSnapshot {
@@ -264,7 +264,7 @@ impl Engine {
             EnrollmentDecision::Allow => Decision::Allow,
             EnrollmentDecision::Hold(reason) => {
                 tracing::info!(reason, "an enrollment hook holds an enrollment back");
-                Decision::Hold
+                Decision::Hold(reason)
             }
             EnrollmentDecision::Deny(reason) => {
                 tracing::info!(reason, "an enrollment hook denies an enrollment");

@@ -166,6 +166,12 @@ impl Store {
         &self.random
     }
 
+    /// A secret of this server's, derived from the root key for one purpose: the same for the same `purpose` and `data`.
+    #[must_use]
+    pub fn operator_hash(&self, purpose: &'static str, data: &[u8]) -> [u8; 32] {
+        self.keys.operator().hash(purpose, data)
+    }
+
     pub(crate) fn keyring(&self) -> &Keyring {
         &self.keys
     }

@@ -36,12 +36,12 @@ pub(crate) struct CheckInJob {
 }
 
 /// What the enrollment hooks said of an `Authenticate`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Decision {
     /// Enroll it.
     Allow,
-    /// Enroll it into quarantine.
-    Hold,
+    /// Enroll it into quarantine, for this reason.
+    Hold(String),
     /// Refuse it.
     Deny,
 }
@@ -231,24 +231,29 @@ impl Visit<'_> {
                     return Ok(Err(Refusal::ForeignTopic));
                 }
                 let mut quarantined = matches!(opening, Opening::Quarantine { .. });
+                let mut reason = None;
                 if self
                     .shared
                     .hooks
                     .of(self.job.ask.tenant)
                     .decides_enrollment()
                 {
-                    match self.job.decision {
+                    match &self.job.decision {
                         None => {
                             return Ok(Ok(Answer::Decide {
                                 quarantine: quarantined,
                             }));
                         }
                         Some(Decision::Deny) => return Ok(Err(Refusal::Denied)),
-                        Some(Decision::Hold) => quarantined = true,
+                        Some(Decision::Hold(why)) => {
+                            quarantined = true;
+                            reason = Some(why.as_str());
+                        }
                         Some(Decision::Allow) => {}
                     }
                 }
-                self.open(tx, message, certificate, generation, quarantined, out)
+                let held = quarantined.then_some(reason);
+                self.open(tx, message, certificate, generation, held, out)
                     .await?;
                 done
             }
@@ -271,9 +276,10 @@ impl Visit<'_> {
         message: &Authenticate,
         certificate: &Certificate,
         generation: i64,
-        quarantined: bool,
+        held: Option<Option<&str>>,
         out: &mut Aftermath,
     ) -> Result<()> {
+        let quarantined = held.is_some();
         let random = self.shared.random();
         let known = self.scene.device;
         let device = known.unwrap_or_else(|| DeviceId(random.uuid(self.now)));
@@ -335,8 +341,11 @@ impl Visit<'_> {
         } else {
             EventKind::Authenticated
         };
-        out.events
-            .push(subject.event(id, kind, json!({ "generation": generation })));
+        let mut body = json!({ "generation": generation });
+        if let Some(Some(reason)) = held {
+            body["reason"] = json!(reason);
+        }
+        out.events.push(subject.event(id, kind, body));
         Ok(())
     }
 

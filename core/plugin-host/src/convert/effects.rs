@@ -203,9 +203,7 @@ mod tests {
         manifest: &Manifest,
         from: Vec<effect::Keyed>,
     ) -> Result<Vec<engine::KeyedEffect>, String> {
-        let rights = Rights {
-            granted: manifest.capabilities.clone(),
-        };
+        let rights = Rights::of(&manifest.id, manifest.capabilities.clone());
         effects(manifest, &rights, HookName::Events, from)
     }
 

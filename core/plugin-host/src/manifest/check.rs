@@ -12,7 +12,7 @@ use crate::rights::Origin;
 const MAX_ID: usize = 128;
 
 impl Manifest {
-    pub(super) fn check(&self) -> Result<(), ManifestError> {
+    pub(crate) fn check(&self) -> Result<(), ManifestError> {
         check_id(&self.id)?;
         let title = self.title.trim();
         if title.is_empty() || self.title.len() > 200 || self.title.contains(char::is_control) {
@@ -43,7 +43,7 @@ impl Manifest {
         {
             return Err(field("limits.memory-mib", "choose 1 to 256"));
         }
-        self.check_api()
+        check_api(&self.api)
     }
 
     fn check_matching(&self) -> Result<(), ManifestError> {
@@ -166,29 +166,31 @@ impl Manifest {
         }
         Ok(())
     }
+}
 
-    /// A plugin made for the same minor of the 0 line, and for none that is newer than this host.
-    fn check_api(&self) -> Result<(), ManifestError> {
-        let offered = Version::parse(crate::API)
-            .map_err(|_| field("api", "this server does not know its own version"))?;
-        let asked = Version::parse(&self.api)
-            .or_else(|_| Version::parse(&format!("{}.0", self.api)))
-            .map_err(|_| field("api", "write it like 0.9"))?;
-        let same_line = asked.major == offered.major && asked.minor == offered.minor;
-        if same_line && asked <= offered {
-            return Ok(());
-        }
-        let advice = if asked > offered {
-            "update the server, or build the plugin with an older SDK"
-        } else {
-            "build the plugin with the present SDK"
-        };
-        Err(ManifestError::Api {
-            asked: self.api.clone(),
-            offered: crate::API.into(),
-            advice: advice.into(),
-        })
+/// Whether this host can do what a plugin of this version of the contract asks for.
+pub(super) fn check_api(api: &str) -> Result<(), ManifestError> {
+    let offered = Version::parse(crate::API)
+        .map_err(|_| field("api", "this server does not know its own version"))?;
+    let asked = Version::parse(api)
+        .or_else(|_| Version::parse(&format!("{api}.0")))
+        .map_err(|_| field("api", "write it like 0.9"))?;
+    // Before 1.0 each minor version is a line of its own (Semantic Versioning 2.0.0, item 4).
+    let same_line =
+        asked.major == offered.major && (asked.major > 0 || asked.minor == offered.minor);
+    if same_line && asked <= offered {
+        return Ok(());
     }
+    let advice = if asked > offered {
+        "update the server, or build the plugin with an older SDK"
+    } else {
+        "build the plugin with the present SDK"
+    };
+    Err(ManifestError::Api {
+        asked: api.into(),
+        offered: crate::API.into(),
+        advice: advice.into(),
+    })
 }
 
 /// Families of devices, as the contract names them.

@@ -27,6 +27,36 @@ const KILLED: &[(&str, &str, &str, &str)] = &[
     ),
     ("unreachable", "", "(unreachable)", "unreachable"),
     (
+        "an endless loop after the answer",
+        "(func (export \"cabi_post_pomona:hooks/command-validate@0.9.0#validate\") (param i32) (loop $l (br $l)))",
+        ALLOW,
+        "processor time",
+    ),
+    (
+        "a trap after the answer",
+        "(func (export \"cabi_post_pomona:hooks/command-validate@0.9.0#validate\") (param i32) (unreachable))",
+        ALLOW,
+        "unreachable",
+    ),
+    (
+        "random bytes in an endless loop",
+        "",
+        "(loop $l (call $random (i32.const 1024) (i32.const 64)) (global.set $top (i32.const 4096)) (br $l)) (unreachable)",
+        "used up its",
+    ),
+    (
+        "copy from beyond memory",
+        "",
+        "(memory.copy (i32.const 0) (i32.const 131000) (i32.const 4096)) (i32.const 1024)",
+        "out of bounds memory access",
+    ),
+    (
+        "settings laid over the end of memory",
+        "(func $push (global.set $top (i32.const 131071)))",
+        "(call $push) (call $settings (i32.const 64)) (i32.const 1024)",
+        "beyond end of memory",
+    ),
+    (
         "division by zero",
         "",
         "(i32.div_s (i32.const 1) (i32.const 0))",
@@ -137,6 +167,22 @@ const KILLED: &[(&str, &str, &str, &str)] = &[
 const HARMLESS: &[(&str, &str, &str)] = &[
     ("nothing", "", ALLOW),
     (
+        "memory that is never given back",
+        "(func (export \"cabi_post_pomona:hooks/command-validate@0.9.0#validate\") (param i32) (loop $l (br_if $l (i32.const 0))))",
+        ALLOW,
+    ),
+    (
+        "settings asked for as often as is allowed",
+        "(global $n (mut i32) (i32.const 999))",
+        "(loop $l (call $settings (i32.const 64)) (global.set $top (i32.const 4096))
+           (global.set $n (i32.sub (global.get $n) (i32.const 1))) (br_if $l (global.get $n))) (i32.const 1024)",
+    ),
+    (
+        "an answer that is written over by the next host call",
+        "",
+        "(call $settings (i32.const 1032)) (i64.store (i32.const 1032) (i64.const 0)) (i32.const 1024)",
+    ),
+    (
         "memory growth until it is refused",
         "",
         "(loop $l (br_if $l (i32.ne (memory.grow (i32.const 16)) (i32.const -1)))) (i32.const 1024)",
@@ -244,7 +290,9 @@ async fn what_cannot_be_run_is_refused_before_it_is_installed() {
         ),
         (
             "import of a newer contract",
-            text(r#"(component (import "pomona:host/log@0.9.7" (instance)))"#),
+            text(
+                r#"(component (import "pomona:host/log@0.9.7" (instance (export "flush" (func)))))"#,
+            ),
             "this server speaks 0.9.0",
         ),
         (
@@ -322,6 +370,100 @@ async fn what_cannot_be_run_is_refused_before_it_is_installed() {
             component(&module("(table 4294967295 funcref)", ALLOW)).unwrap(),
             "table",
         ),
+        (
+            "more tables than it may have",
+            component(&module(&"(table 1 funcref)".repeat(70), ALLOW)).unwrap(),
+            "tables",
+        ),
+        (
+            "seventy memories",
+            text(&format!(
+                "(component (core module $m {}) (core instance (instantiate $m)))",
+                "(memory 1)".repeat(70)
+            )),
+            "memor",
+        ),
+        (
+            "seventy instances",
+            text(&format!(
+                "(component (core module $m (memory 1)) {})",
+                "(core instance (instantiate $m))".repeat(70)
+            )),
+            "instances",
+        ),
+        (
+            "a hundred thousand locals",
+            text(&format!(
+                "(component (core module (func {})))",
+                "(local i32)".repeat(100_000)
+            )),
+            "locals",
+        ),
+        (
+            "ten thousand parameters",
+            text(&format!(
+                "(component (core module (type (func {}))))",
+                "(param i32)".repeat(10_000)
+            )),
+            "params",
+        ),
+        (
+            "a function of ten megabytes",
+            text(&format!(
+                "(component (core module (func {})))",
+                "(drop (i32.const 1))".repeat(3_000_000)
+            )),
+            "size",
+        ),
+        (
+            "components within components, five hundred deep",
+            nested(500),
+            "names the hook command-validate",
+        ),
+        (
+            "a name that is no UTF-8",
+            with_custom_section(&good, b"\x02\xff\xfe"),
+            "malformed UTF-8",
+        ),
+        (
+            "relaxed SIMD",
+            text(
+                "(component (core module (func (param v128 v128) (result v128)
+                   (i8x16.relaxed_swizzle (local.get 0) (local.get 1)))))",
+            ),
+            "relaxed SIMD",
+        ),
+        (
+            "data beyond memory at the start",
+            component(&module("(data (i32.const 131070) \"abcdef\")", ALLOW)).unwrap(),
+            "out of bounds memory access",
+        ),
+        (
+            "elements beyond the table at the start",
+            component(&module(
+                "(table 1 funcref) (elem (i32.const 1) $validate)",
+                ALLOW,
+            ))
+            .unwrap(),
+            "out of bounds table access",
+        ),
+        (
+            "an import of an import of a stranger",
+            text(
+                r#"(component (import "evil:host/run@1.0.0" (instance (export "exec" (func (param "command" string))))))"#,
+            ),
+            "it imports evil:host/run@1.0.0",
+        ),
+        (
+            "an import without a version",
+            text(r#"(component (import "pomona:host/log" (instance (export "write" (func)))))"#),
+            "pomona:host/log",
+        ),
+        (
+            "a component as an import",
+            text(r#"(component (import "pomona:host/log@0.9.0" (component)))"#),
+            "component imports are not supported",
+        ),
     ];
     let mut wrong = Vec::new();
     for (name, bytes, expected) in cases {
@@ -342,6 +484,23 @@ async fn what_cannot_be_run_is_refused_before_it_is_installed() {
         );
     }
     load(&runtime, &good).await.unwrap();
+}
+
+/// So many components within each other.
+fn nested(depth: usize) -> Vec<u8> {
+    let empty = wasm_encoder::Component::new();
+    let wrapped = |inner, _| {
+        let mut outer = wasm_encoder::Component::new();
+        outer.section(&wasm_encoder::NestedComponentSection(&inner));
+        outer
+    };
+    (0..depth).fold(empty, wrapped).finish()
+}
+
+/// The component with a further custom section at its end.
+fn with_custom_section(component: &[u8], content: &[u8]) -> Vec<u8> {
+    let size = u8::try_from(content.len()).unwrap();
+    [component, &[0, size], content].concat()
 }
 
 fn compiled(component: &[u8]) -> Vec<u8> {

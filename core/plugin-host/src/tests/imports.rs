@@ -102,8 +102,9 @@ fn state(runtime: &Runtime, hook: HookName, granted: Capabilities) -> CallState 
         whose: Arc::new(Whose {
             tenant: TenantId(Uuid::nil()),
             settings: "{}".into(),
-            rights: Rights { granted },
+            rights: Rights::of("org.example.guest", granted),
             services: Some(Arc::new(Generous)),
+            room: tokio::sync::Semaphore::new(1),
         }),
         hook: Some(hook),
         meter: Meter::default(),

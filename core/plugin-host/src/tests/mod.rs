@@ -3,10 +3,12 @@
 //! Owns: how a guest is made of a few lines, and a call through the engine's own hook.
 
 mod deterministic;
+mod generated;
 mod hostile;
 mod imports;
 mod json;
 mod limits;
+mod stability;
 mod workbench;
 
 use std::sync::Arc;
@@ -19,7 +21,8 @@ use pomona_engine::{ActorKind, PrincipalId, TenantId};
 use uuid::Uuid;
 use wit_component::{ComponentEncoder, StringEncoding};
 
-use crate::compile::{Artefact, Artefacts, Kind, compile_here};
+use crate::artefact::{Artefact, Artefacts};
+use crate::compile::{Kind, compile_here};
 use crate::contract::world_of;
 use crate::enabled::{Enabled, Switch};
 use crate::manifest::Manifest;

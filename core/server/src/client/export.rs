@@ -3,6 +3,7 @@
 //! Owns: turning what the API says of a device into a snapshot of the plugins' contract, one JSON object a line, for
 //! `pomona plugin diff`. An export holds serial numbers and facts: it is the administrator's to keep.
 
+use pomona_plugin_host::platform_of;
 use serde_json::{Map, Value, json};
 
 use super::api::{Api, segment};
@@ -56,7 +57,7 @@ fn snapshot(device: &Value) -> Value {
     }
     tell("kind", json!("profile"));
     let model = device["product_name"].as_str().unwrap_or_default();
-    tell("platform", platform(model));
+    tell("platform", platform_of(model));
     let groups = device["groups"].as_array().into_iter().flatten();
     let mut groups: Vec<&str> = groups.filter_map(|group| group["name"].as_str()).collect();
     groups.sort_unstable();
@@ -81,26 +82,6 @@ fn snapshot(device: &Value) -> Value {
     });
     tell("facts", facts.collect());
     Value::Object(snapshot)
-}
-
-/// The family, from `ProductName`.
-fn platform(model: &str) -> Value {
-    let families = [
-        ("iPhone", "ios"),
-        ("iPod", "ios"),
-        ("iPad", "ipados"),
-        ("AppleTV", "tvos"),
-        ("Watch", "watchos"),
-        ("RealityDevice", "visionos"),
-    ];
-    match families
-        .iter()
-        .find(|(prefix, _)| model.starts_with(prefix))
-    {
-        Some((_, family)) => json!(family),
-        None if model.contains("Mac") => json!("macos"),
-        None => json!({ "other": model }),
-    }
 }
 
 #[cfg(test)]
@@ -135,7 +116,7 @@ mod tests {
             ],
         });
         assert_eq!(told, expected);
-        assert_eq!(platform("Mac14,2"), json!("macos"));
-        assert_eq!(platform("Car1,1"), json!({ "other": "Car1,1" }));
+        let car = snapshot(&json!({ "id": "d", "product_name": "Car1,1" }));
+        assert_eq!(car["platform"], json!({ "other": "Car1,1" }));
     }
 }

@@ -9,7 +9,7 @@ use pomona_plugin_host::{MAX_PACKAGE, Package, Role, SignatureError, SigningKey}
 use serde_json::json;
 
 use super::oci::{self, Access, AccessArgs, Reference};
-use super::{INSTALLED, read};
+use super::{INSTALLED, read, tools};
 use crate::client::{Api, Output, Place, query};
 
 /// What is signed, and by whom.
@@ -142,5 +142,37 @@ fn write(path: &Path, package: &Package) -> anyhow::Result<()> {
         "the package has {} bytes; at most {MAX_PACKAGE} are taken",
         bytes.len()
     );
-    std::fs::write(path, bytes).with_context(|| format!("cannot write {}", path.display()))
+    put(path, &bytes)
+}
+
+/// Writes a file; the one that is there may be the only copy.
+fn put(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    // A link goes on pointing to it.
+    let file = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+    match path.metadata() {
+        // A terminal or a pipe takes the bytes, and nothing can stand in its place.
+        Ok(there) if !there.is_file() => {
+            std::fs::write(path, bytes).with_context(|| format!("cannot write {}", path.display()))
+        }
+        _ => tools::write(&file, bytes),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_package_is_replaced_behind_a_link() {
+        let place = tempfile::tempdir().unwrap();
+        let [real, link] = ["real.pomona", "link.pomona"].map(|name| place.path().join(name));
+        put(&real, b"first").unwrap();
+        std::os::unix::fs::symlink("real.pomona", &link).unwrap();
+        put(&link, b"second").unwrap();
+        assert_eq!(std::fs::read(&real).unwrap(), b"second");
+        assert!(link.symlink_metadata().unwrap().is_symlink());
+        assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 2);
+        put(Path::new("/dev/null"), b"third").unwrap();
+        assert!(put(place.path(), b"fourth").is_err());
+    }
 }

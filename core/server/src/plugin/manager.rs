@@ -4,23 +4,24 @@
 //! and from time to time, since another node may have changed it.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use pomona_engine::admin::plugins::{Inspected, PluginHealth, PluginHost};
+use pomona_engine::admin::plugins::{Inspected, LatencyStep, PluginHealth, PluginHost};
 use pomona_engine::admin::trust::{Revocations, TrustPolicy};
 use pomona_engine::hooks::Hooks;
 use pomona_engine::{Engine, PluginRow, SwitchRow, TenantId};
 use pomona_plugin_host::{
-    Capabilities, Enabled, Manifest, Package, Plugin, PluginError, Runtime, Services, Switch,
-    hooks_of,
+    Capabilities, Enabled, Latencies, Manifest, Package, Plugin, PluginError, Runtime, Services,
+    Shelf, Switch, hooks_of,
 };
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use super::compile::in_a_child;
+use super::compile::Compiler;
 use super::outside::Outside;
 use super::services::Served;
 use super::trust::{Trust, keys_of};
@@ -41,15 +42,30 @@ struct Loaded {
     granted: Capabilities,
     manifest: Manifest,
     plugin: Result<Arc<Plugin>, PluginError>,
+    /// How often loading it has failed for a reason that may pass, and when it is tried again.
+    again: Option<(u32, Instant)>,
 }
 
 impl Loaded {
     /// Whether it is what is installed, as far as it may be run.
     fn is(&self, row: &PluginRow, revocations: &Revocations) -> bool {
-        let keys = self.keys.iter().map(String::as_str);
         self.digest == row.digest
             && self.rights == row.rights
-            && self.revoked == revocations.of(&row.digest, keys)
+            && self.revoked == self.revoked_by(revocations)
+            && self.again.is_none_or(|(_, when)| Instant::now() < when)
+    }
+
+    fn revoked_by(&self, revocations: &Revocations) -> Option<String> {
+        revocations.of(&self.digest, self.keys.iter().map(String::as_str))
+    }
+
+    /// Lets go of what is revoked.
+    fn stop_if_revoked(&mut self, revocations: &Revocations) {
+        if let Some(reason) = self.revoked_by(revocations) {
+            self.plugin = Err(PluginError::Unfit(reason.clone()));
+            self.revoked = Some(reason);
+            self.again = None;
+        }
     }
 }
 
@@ -65,10 +81,13 @@ struct TakenUp {
 /// Runs plugins for the engine.
 pub(crate) struct Manager {
     runtime: Runtime,
+    compiler: Compiler,
     engine: Engine,
     trust: Trust,
     services: Arc<dyn Services>,
     loaded: Mutex<HashMap<String, Loaded>>,
+    /// Why an installed package cannot even be read.
+    unreadable: Mutex<HashMap<String, String>>,
     taken_up: Mutex<HashMap<(TenantId, String), TakenUp>>,
     suspended: Mutex<Vec<String>>,
     one_at_a_time: tokio::sync::Mutex<()>,
@@ -80,10 +99,14 @@ impl Manager {
         engine: &Engine,
         trust: Trust,
         outside: Outside,
+        cache: Option<&Path>,
         stop: CancellationToken,
     ) -> anyhow::Result<()> {
+        let runtime = Runtime::new()?;
+        let shelf = cache.and_then(|folder| shelf(engine, folder));
         let manager = Arc::new(Self {
-            runtime: Runtime::new()?,
+            compiler: Compiler::new(&runtime, shelf),
+            runtime,
             engine: engine.clone(),
             trust,
             services: Arc::new(Served {
@@ -91,6 +114,7 @@ impl Manager {
                 outside,
             }),
             loaded: Mutex::default(),
+            unreadable: Mutex::default(),
             taken_up: Mutex::default(),
             suspended: Mutex::default(),
             one_at_a_time: tokio::sync::Mutex::default(),
@@ -99,7 +123,10 @@ impl Manager {
             tracing::warn!("{warning}");
         }
         engine.attach_plugins(manager.clone());
-        manager.refresh().await;
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            () = manager.refresh() => {}
+        }
         tokio::spawn(async move {
             loop {
                 tokio::select! {
@@ -119,20 +146,15 @@ impl Manager {
             .iter()
             .filter(|row| switches.iter().any(|switch| switch.plugin == row.id))
             .collect();
-        for row in &wanted {
-            let known = self.loaded.lock().get(&row.id).cloned();
-            if known.is_some_and(|known| known.is(row, &revocations)) {
-                continue;
+        // What is to stop stops first: making code ready can take minutes.
+        {
+            let mut loaded = self.loaded.lock();
+            loaded.retain(|id, _| wanted.iter().any(|row| row.id == *id));
+            for loaded in loaded.values_mut() {
+                loaded.stop_if_revoked(&revocations);
             }
-            let Some(loaded) = self.load(row, &revocations).await? else {
-                continue;
-            };
-            if let Err(error) = &loaded.plugin {
-                tracing::error!(plugin = row.id, %error, "a plugin cannot be run; the failure policies of its hooks hold");
-            }
-            self.loaded.lock().insert(row.id.clone(), loaded);
         }
-        self.loaded
+        self.unreadable
             .lock()
             .retain(|id, _| wanted.iter().any(|row| row.id == *id));
         let suspended = plugins
@@ -142,23 +164,49 @@ impl Manager {
             .collect();
         let before = std::mem::replace(&mut *self.suspended.lock(), suspended);
         let resumed = before != *self.suspended.lock();
-        self.take_up(switches, resumed);
+        self.take_up(&switches, resumed);
+        for row in &wanted {
+            let known = self.loaded.lock().get(&row.id).cloned();
+            if known
+                .as_ref()
+                .is_some_and(|known| known.is(row, &revocations))
+            {
+                continue;
+            }
+            let failed = known
+                .filter(|known| known.digest == row.digest)
+                .and_then(|known| known.again);
+            self.load(row, &revocations, failed.map_or(0, |(times, _)| times))
+                .await?;
+            self.take_up(&switches, false);
+        }
         Ok(())
     }
 
+    /// Loads what is installed, or keeps why it cannot be: then it is asked like any other and gives no answer, so that the
+    /// failure policies of its hooks hold.
     async fn load(
         &self,
         row: &PluginRow,
         revocations: &Revocations,
-    ) -> pomona_engine::Result<Option<Loaded>> {
+        failures: u32,
+    ) -> pomona_engine::Result<()> {
         let bytes = self.engine.store().plugin_package(&row.id).await?;
-        let package = match Package::read(&bytes) {
-            Ok(package) => package,
+        let (package, problem) = match Package::read_kept(&bytes) {
+            Ok(read) => read,
             Err(error) => {
-                tracing::error!(plugin = row.id, %error, "an installed package cannot be read; install it again. What ran before goes on, the other plugins too");
-                return Ok(None);
+                let known = self.unreadable.lock().contains_key(&row.id);
+                if !known {
+                    tracing::error!(plugin = row.id, %error, "an installed package cannot be read, and none of its hooks is asked; install it again");
+                }
+                self.loaded.lock().remove(&row.id);
+                self.unreadable
+                    .lock()
+                    .insert(row.id.clone(), error.to_string());
+                return Ok(());
             }
         };
+        self.unreadable.lock().remove(&row.id);
         let granted = match &row.rights {
             None => package.manifest.capabilities.clone(),
             // Rights that cannot be read are none.
@@ -167,14 +215,23 @@ impl Manager {
         let (digest, keys) = (package.digest(), keys_of(&package));
         let revoked = revocations.of(&row.digest, keys.iter().map(String::as_str));
         // Nothing of what is revoked is started, not even to look at it.
-        let plugin = match &revoked {
-            Some(reason) => Err(PluginError::Unfit(reason.clone())),
-            None if digest == row.digest => self.start_once(&package, &granted).await,
-            None => Err(PluginError::Unfit(
+        let plugin = match (&revoked, problem) {
+            (Some(reason), _) => Err(PluginError::Unfit(reason.clone())),
+            (_, Some(problem)) => Err(PluginError::Unfit(problem.to_string())),
+            _ if digest != row.digest => Err(PluginError::Unfit(
                 "its package is not the one that was installed; install it again".into(),
             )),
+            _ => self.start_once(&package, &granted).await,
         };
-        Ok(Some(Loaded {
+        let passes = plugin.as_ref().err().is_some_and(PluginError::passes);
+        let again = passes.then(|| (failures + 1, Instant::now() + pause(failures)));
+        if let Err(error) = &plugin {
+            tracing::error!(
+                plugin = row.id, %error, tried_again = passes,
+                "a plugin cannot be run; the failure policies of its hooks hold"
+            );
+        }
+        let loaded = Loaded {
             digest: row.digest.clone(),
             keys,
             revoked,
@@ -182,7 +239,10 @@ impl Manager {
             granted,
             manifest: package.manifest,
             plugin: plugin.map(Arc::new),
-        }))
+            again,
+        };
+        self.loaded.lock().insert(row.id.clone(), loaded);
+        Ok(())
     }
 
     async fn start_once(
@@ -190,7 +250,7 @@ impl Manager {
         package: &Package,
         granted: &Capabilities,
     ) -> Result<Plugin, PluginError> {
-        let artefacts = in_a_child(package).await?;
+        let artefacts = self.compiler.code(package).await?;
         let manifest = package.manifest.clone();
         Plugin::load(
             &self.runtime,
@@ -227,11 +287,10 @@ impl Manager {
     }
 
     /// Puts the hooks of everything that is switched on in force. What has not changed stays as it is, with its figures.
-    fn take_up(&self, switches: Vec<SwitchRow>, mut changed: bool) {
+    fn take_up(&self, switches: &[SwitchRow], mut changed: bool) {
         let (loaded, suspended) = (self.loaded.lock().clone(), self.suspended.lock().clone());
         let mut taken_up = self.taken_up.lock();
         let mut before = std::mem::take(&mut *taken_up);
-        changed |= before.len() != switches.len();
         let mut hooks: HashMap<TenantId, Hooks> = HashMap::new();
         for row in switches {
             let Some(loaded) = loaded.get(&row.plugin) else {
@@ -239,18 +298,19 @@ impl Manager {
             };
             let key = (row.tenant, row.plugin.clone());
             let kept = before.remove(&key).filter(|old| {
-                old.row == row
+                old.row == *row
                     && old.digest == loaded.digest
                     && old.rights == loaded.rights
                     && old.revoked == loaded.revoked
+                    && old.enabled.runs() == loaded.plugin.is_ok()
             });
             changed |= kept.is_none();
             let now = kept.unwrap_or_else(|| TakenUp {
                 digest: loaded.digest.clone(),
                 rights: loaded.rights.clone(),
                 revoked: loaded.revoked.clone(),
-                enabled: Arc::new(self.switched_on(loaded, &row)),
-                row,
+                enabled: Arc::new(self.switched_on(loaded, row)),
+                row: row.clone(),
             });
             if !suspended.contains(&key.1) {
                 hooks
@@ -260,6 +320,8 @@ impl Manager {
             }
             taken_up.insert(key, now);
         }
+        // What is left was switched off, or cannot be read any more.
+        changed |= !before.is_empty();
         drop(taken_up);
         if changed {
             tracing::info!(tenants = hooks.len(), "plugins were taken up");
@@ -308,11 +370,15 @@ impl PluginHost for Manager {
 
     async fn check_settings(&self, plugin: &str, settings: &Value) -> Result<Vec<String>, String> {
         let store = self.engine.store();
-        let bytes = store
-            .plugin_package(plugin)
-            .await
-            .map_err(|error| error.to_string())?;
+        let failed = |error: pomona_engine::Error| error.to_string();
+        let rows = store.plugins().await.map_err(failed)?;
+        let row = rows.into_iter().find(|row| row.id == plugin);
+        let row = row.ok_or("it is not installed any more")?;
+        let bytes = store.plugin_package(plugin).await.map_err(failed)?;
         let package = Package::read(&bytes).map_err(|error| error.to_string())?;
+        if package.digest() != row.digest {
+            return Err("its package is not the one that was installed; install it again".into());
+        }
         if let Some(schema) = &package.schema {
             let validator = jsonschema::validator_for(schema).map_err(|error| {
                 format!("the plugin's settings.schema.json is no schema: {error}")
@@ -326,17 +392,18 @@ impl PluginHost for Manager {
                 return Ok(problems);
             }
         }
-        let revocations = store
-            .plugin_revocations()
-            .await
-            .map_err(|error| error.to_string())?;
+        let revocations = store.plugin_revocations().await.map_err(failed)?;
         let keys = keys_of(&package);
-        if let Some(reason) = revocations.of(&package.digest(), keys.iter().map(String::as_str)) {
+        if let Some(reason) = revocations.of(&row.digest, keys.iter().map(String::as_str)) {
             return Err(reason);
+        }
+        // A plugin that is suspended is not started, not even to look at its settings.
+        if row.suspended {
+            return Err("it is suspended; resume it first".into());
         }
         let loaded = self.loaded.lock().get(plugin).cloned();
         let ready = match loaded {
-            Some(loaded) if loaded.digest == package.digest() => loaded.plugin,
+            Some(loaded) if loaded.digest == row.digest && loaded.again.is_none() => loaded.plugin,
             _ => self
                 .start_once(&package, &package.manifest.capabilities)
                 .await
@@ -359,6 +426,13 @@ impl PluginHost for Manager {
     }
 
     fn health(&self, tenant: TenantId, plugin: &str) -> Option<PluginHealth> {
+        if let Some(reason) = self.unreadable.lock().get(plugin) {
+            return Some(PluginHealth {
+                state: "failed".into(),
+                reason: Some(reason.clone()),
+                ..PluginHealth::default()
+            });
+        }
         let suspended = self.suspended.lock().iter().any(|id| id == plugin);
         let taken_up = self.taken_up.lock();
         let found = &taken_up.get(&(tenant, plugin.to_owned()))?.enabled;
@@ -374,8 +448,16 @@ impl PluginHost for Manager {
             reason,
             calls: figures.calls,
             failures: figures.failures,
+            failed_by: (figures.failed_by.into_iter())
+                .map(|(kind, count)| (kind.to_owned(), count))
+                .collect(),
             last_failure: figures.last_failure,
             mean_micros: figures.micros / figures.calls.max(1),
+            p99_micros: figures.latencies.within(990),
+            latency: latency(&figures.latencies),
+            memory_high_bytes: figures.memory_high,
+            refused: figures.refusals.values().sum(),
+            refusals: figures.refusals,
         })
     }
 
@@ -385,6 +467,32 @@ impl PluginHost for Manager {
             tracing::warn!(%error, "plugins stay as they are until the database answers");
         }
     }
+}
+
+/// How long to wait before a plugin is loaded again that could not be made ready so often.
+fn pause(failures: u32) -> Duration {
+    Duration::from_secs(10) * 2_u32.pow(failures.min(6))
+}
+
+/// Where native code is kept, under a key that is derived from the root key.
+fn shelf(engine: &Engine, folder: &Path) -> Option<Shelf> {
+    let key = engine.store().operator_hash("plugin code", b"");
+    Shelf::open(folder, &key)
+        .inspect_err(|error| {
+            tracing::warn!(folder = %folder.display(), %error, "the code of plugins cannot be kept; it is made at each start");
+        })
+        .ok()
+}
+
+/// How long calls took, as it is shown.
+fn latency(latencies: &Latencies) -> Vec<LatencyStep> {
+    latencies
+        .steps()
+        .map(|(up_to_micros, calls)| LatencyStep {
+            up_to_micros,
+            calls,
+        })
+        .collect()
 }
 
 fn json_of(rights: &Capabilities) -> Result<Value, String> {

@@ -24,6 +24,7 @@ use http::Method;
 use pomona_plugin_host::{Manifest, Package, Plugin, Role, Runtime, SigningKey};
 use serde_json::{Value, json};
 
+use compile::Compiler;
 pub(crate) use compile::{CompilePlugin, compile_plugin};
 pub(crate) use manager::Manager;
 pub(crate) use outside::Outside;
@@ -53,6 +54,9 @@ const HERE: &[Column] = &[
     Column("CALLS", "calls"),
     Column("FAILURES", "failures"),
     Column("MEAN µs", "mean_micros"),
+    Column("P99 µs", "p99_micros"),
+    Column("MEMORY", "memory_high_bytes"),
+    Column("REFUSED", "refused"),
     Column("REASON", "reason"),
 ];
 
@@ -285,7 +289,8 @@ fn rights(manifest: &Manifest) -> Vec<String> {
 /// Compiles and loads a package here.
 async fn load(package: &Package) -> anyhow::Result<Plugin> {
     let runtime = Runtime::new()?;
-    let artefacts = compile::in_a_child(package).await?;
+    let compiler = Compiler::new(&runtime, compile::authors_shelf());
+    let artefacts = compiler.code(package).await?;
     Ok(Plugin::load(
         &runtime,
         package.manifest.clone(),

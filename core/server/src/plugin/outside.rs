@@ -241,9 +241,19 @@ enum Reach {
     Never,
 }
 
-/// Whether an address is this machine's own: only such a one can be bound.
+/// Whether an address is this machine's own: what is sent to such a one comes from it. Nothing is sent to find that out.
 fn here(address: IpAddr) -> bool {
-    std::net::UdpSocket::bind((address, 0)).is_ok()
+    let address = address.to_canonical();
+    let any: IpAddr = match address {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let comes_from = || {
+        let socket = std::net::UdpSocket::bind((any, 0))?;
+        socket.connect((address, 9))?;
+        socket.local_addr()
+    };
+    address.is_loopback() || comes_from().is_ok_and(|from| from.ip() == address)
 }
 
 /// Where an address lies (IANA special-purpose address registries).
@@ -282,8 +292,12 @@ fn reach_v6(address: Ipv6Addr) -> Reach {
     if let Some(old) = address.to_ipv4_mapped() {
         return reach_v4(old);
     }
-    if (first, second) == (0x64, 0xff9b) {
+    if segments.get(..6) == Some(&[0x64, 0xff9b, 0, 0, 0, 0]) {
         return reach_v4(carried(before_last, last));
+    }
+    // The rest of that block is for translators of a network's own (RFC 8215), who know alone where the old address stands.
+    if (first, second) == (0x64, 0xff9b) {
+        return Reach::Private;
     }
     if first == 0x2002 {
         return reach_v4(carried(second, third));
@@ -294,11 +308,21 @@ fn reach_v6(address: Ipv6Addr) -> Reach {
         Reach::Never
     } else if first & 0xfe00 == 0xfc00 || first & 0xffc0 == 0xfec0 {
         Reach::Private
-    } else if (first, second) == (0x2001, 0xdb8) || segments.get(..6) == Some(&[0; 6]) {
+    } else if special_v6(segments) {
         Reach::Never
     } else {
         Reach::Public
     }
+}
+
+/// Blocks for protocols, documentation and nothing at all.
+fn special_v6(segments: [u16; 8]) -> bool {
+    let [first, second, third, fourth, ..] = segments;
+    let discard = (first, second, third, fourth) == (0x100, 0, 0, 0);
+    let protocols = first == 0x2001 && second < 0x200;
+    let documentation = (first, second) == (0x2001, 0xdb8) || (first == 0x3fff && second < 0x1000);
+    let routing = first == 0x5f00;
+    discard || protocols || documentation || routing || segments.get(..6) == Some(&[0; 6])
 }
 
 #[cfg(test)]
@@ -345,6 +369,12 @@ mod tests {
             ("198.18.0.1", Reach::Never),
             ("192.0.2.1", Reach::Never),
             ("2001:db8::1", Reach::Never),
+            ("3fff:fff::1", Reach::Never),
+            ("2001:0:4136:e378:8000:63bf:3fff:fdd2", Reach::Never),
+            ("2001:200::1", Reach::Public),
+            ("100::1", Reach::Never),
+            ("5f00::1", Reach::Never),
+            ("64:ff9b:1:a00:0:100:5db8:d822", Reach::Private),
             ("ff02::1", Reach::Never),
         ] {
             assert_eq!(reach(address.parse().unwrap()), wanted, "{address}");

@@ -1,6 +1,6 @@
 //! The tool chain that turns Rust into WebAssembly.
 //!
-//! Owns: finding one. The active tool chain may have the target; rustup may be able to fetch it; else Debian's packages of the
+//! Owns: finding one. The tool chain that is active in the plugin's folder may have the target; rustup may be able to fetch it; else Debian's packages of the
 //! compiler are unpacked into a cache folder, not installed, and the standard library is built from its source.
 
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use std::process::Command;
 
 use anyhow::{Context, bail};
 
-use super::tools::{self, done};
+use super::tools::{self, done, works};
 
 /// The target of guests.
 pub(super) const TARGET: &str = "wasm32-unknown-unknown";
@@ -17,7 +17,7 @@ const LIBRARIES: &str = "libstd-rust-web-dev";
 
 /// A way to build guests.
 pub(super) enum Toolchain {
-    /// The active tool chain has the target.
+    /// The tool chain that is active in the plugin's folder has the target.
     Active,
     /// A compiler of its own, with the standard library as source.
     Unpacked {
@@ -29,11 +29,11 @@ pub(super) enum Toolchain {
 }
 
 impl Toolchain {
-    /// Finds one, fetching what is missing.
-    pub(super) fn find() -> anyhow::Result<Self> {
-        let sysroot = sysroot()?;
+    /// Finds one for the plugin in `folder`, whose files may name a tool chain; fetches what is missing.
+    pub(super) fn find(folder: &Path) -> anyhow::Result<Self> {
+        let sysroot = sysroot(folder)?;
         let target = sysroot.join("lib/rustlib").join(TARGET);
-        if target.is_dir() || (rustup_adds() && target.is_dir()) {
+        if target.is_dir() || (rustup_adds(folder) && target.is_dir()) {
             return Ok(Self::Active);
         }
         let linker = sysroot.join("lib/rustlib/x86_64-unknown-linux-gnu/bin/rust-lld");
@@ -71,21 +71,26 @@ impl Toolchain {
     }
 }
 
-fn sysroot() -> anyhow::Result<PathBuf> {
-    let output = Command::new("rustc")
-        .args(["--print", "sysroot"])
-        .output()
-        .context("a Rust plugin needs a Rust tool chain; rustc cannot be started")?;
-    let text = String::from_utf8(output.stdout).context("rustc names a folder that is no UTF-8")?;
-    Ok(PathBuf::from(text.trim()))
+/// Where the tool chain is that a build in `folder` uses.
+fn sysroot(folder: &Path) -> anyhow::Result<PathBuf> {
+    let mut rustc = Command::new("rustc");
+    rustc.args(["--print", "sysroot"]).current_dir(folder);
+    let told = done(&mut rustc).with_context(|| {
+        format!(
+            "a Rust plugin needs a Rust tool chain; there is none for {}",
+            folder.display()
+        )
+    })?;
+    Ok(PathBuf::from(told.trim()))
 }
 
 /// Asks rustup for the target; a closed network is no error here.
-fn rustup_adds() -> bool {
-    Command::new("rustup")
-        .args(["target", "add", TARGET])
-        .output()
-        .is_ok_and(|output| output.status.success())
+fn rustup_adds(folder: &Path) -> bool {
+    works(
+        Command::new("rustup")
+            .args(["target", "add", TARGET])
+            .current_dir(folder),
+    )
 }
 
 /// The folder with Debian's compiler, filled when it is not there.
@@ -138,4 +143,18 @@ fn dependency(package: &str, prefix: &str) -> anyhow::Result<String> {
         .find(|name| name.starts_with(prefix))
         .map(str::to_owned)
         .with_context(|| format!("Debian's {package} names no {prefix}*"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tool_chain_is_that_of_the_plugins_folder() {
+        let place = tempfile::tempdir().unwrap();
+        assert!(sysroot(place.path()).unwrap().is_dir());
+        let none = place.path().join("none");
+        let told = sysroot(&none).unwrap_err().to_string();
+        assert!(told.contains(&none.display().to_string()), "{told}");
+    }
 }

@@ -1,24 +1,37 @@
-//! Programs that a build needs, and the cache folder of those that are fetched.
+//! Programs that a build needs, the cache folder of those that are fetched, and the writing of packages.
 //!
-//! Owns: what is fetched once stands in the cache whole or not at all; how a program is run and what it says when it
-//! fails. Knows no language.
+//! Owns: what is fetched once stands in the cache whole or not at all, and so does a file that is written; how a program
+//! is run and what it says when it fails. Knows no language.
 
+use std::fs::Permissions;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
+
+/// How the name of a folder ends that is being filled.
+const PART: &str = ".part";
+/// How long nobody can still be filling one.
+const STALE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The folder `name` in the cache, filled by `fill` when it is not there.
 pub(super) fn kept(
     name: &str,
     fill: impl FnOnce(&Path) -> anyhow::Result<()>,
 ) -> anyhow::Result<PathBuf> {
-    let cache = std::env::var_os("XDG_CACHE_HOME")
+    kept_in(&cache()?, name, fill)
+}
+
+/// The cache folder of this user.
+pub(super) fn cache() -> anyhow::Result<PathBuf> {
+    Ok(std::env::var_os("XDG_CACHE_HOME")
         .map(PathBuf::from)
         .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")))
         .context("neither XDG_CACHE_HOME nor HOME is set")?
-        .join("pomona");
-    kept_in(&cache, name, fill)
+        .join("pomona"))
 }
 
 fn kept_in(
@@ -30,23 +43,69 @@ fn kept_in(
     if root.is_dir() {
         return Ok(root);
     }
-    // Whole or not at all: a folder under its final name is complete.
-    let part = cache.join(format!("{name}.{}", std::process::id()));
-    std::fs::create_dir_all(&part).with_context(|| format!("cannot make {}", part.display()))?;
-    if let Err(error) = fill(&part) {
-        // What is left of it helps nobody.
-        let _ = std::fs::remove_dir_all(&part);
-        return Err(error);
-    }
-    match std::fs::rename(&part, &root) {
-        Ok(()) => {}
+    std::fs::create_dir_all(cache).with_context(|| format!("cannot make {}", cache.display()))?;
+    tidy(cache);
+    // Whole or not at all: a folder under its final name is complete. Until then it is new and nobody else's, and it goes
+    // when this function fails.
+    let part = tempfile::Builder::new()
+        .prefix(&format!("{name}."))
+        .suffix(PART)
+        .tempdir_in(cache)
+        .with_context(|| format!("cannot make a folder in {}", cache.display()))?;
+    fill(part.path())?;
+    match std::fs::rename(part.path(), &root) {
+        Ok(()) => {
+            // Nothing is left under its first name.
+            let _ = part.keep();
+        }
         // Another build has been quicker.
-        Err(_) if root.is_dir() => std::fs::remove_dir_all(&part).context("cannot tidy up")?,
+        Err(_) if root.is_dir() => {}
         Err(error) => {
             return Err(error).with_context(|| format!("cannot keep {}", root.display()));
         }
     }
     Ok(root)
+}
+
+/// Removes what builds left that were killed.
+fn tidy(cache: &Path) {
+    let Ok(entries) = std::fs::read_dir(cache) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let part = entry.file_name().to_string_lossy().ends_with(PART);
+        let filled = entry.metadata().and_then(|about| about.modified());
+        let age = filled.ok().and_then(|at| at.elapsed().ok());
+        if part && age.is_some_and(|age| age > STALE) {
+            // The next build tries again.
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+/// Puts a file in the place of the one that is there, or of none: at every moment it is the old one or the new one, whole.
+/// It keeps the permissions of the old one. A link in its place is replaced, not followed.
+pub(super) fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let put = || -> std::io::Result<()> {
+        let mut file = tempfile::Builder::new()
+            .prefix(".unfinished-")
+            .permissions(Permissions::from_mode(0o666))
+            .tempfile_in(folder)?;
+        file.write_all(bytes)?;
+        if let Ok(old) = path.symlink_metadata()
+            && old.is_file()
+        {
+            file.as_file().set_permissions(old.permissions())?;
+        }
+        file.as_file().sync_all()?;
+        file.persist(path)?;
+        Ok(())
+    };
+    put().with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// Runs a program and gives what it printed.
@@ -74,6 +133,7 @@ pub(super) fn works(command: &mut Command) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::SystemTime;
 
     #[test]
     fn a_folder_that_could_not_be_filled_is_not_there() {
@@ -90,5 +150,68 @@ mod tests {
         assert!(root.unwrap().join("whole").is_file());
         kept_in(cache.path(), "tools", |_| panic!("it is there already")).unwrap();
         assert_eq!(std::fs::read_dir(cache.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_a_killed_build_left_is_not_used_and_goes_after_a_day() {
+        let cache = tempfile::tempdir().unwrap();
+        let left = |name: &str, age: Duration| {
+            let folder = cache.path().join(name);
+            std::fs::create_dir(&folder).unwrap();
+            std::fs::write(folder.join("half"), "").unwrap();
+            let filled = SystemTime::now() - age;
+            let handle = std::fs::File::open(&folder).unwrap();
+            handle.set_modified(filled).unwrap();
+            folder
+        };
+        let minute = Duration::from_secs(60);
+        let old = left("tools.aaaaaa.part", STALE + minute);
+        let new = left("tools.bbbbbb.part", minute);
+        let kept = left("others", STALE + minute);
+        let root = kept_in(cache.path(), "tools", |part| {
+            assert_eq!(std::fs::read_dir(part)?.count(), 0);
+            Ok(std::fs::write(part.join("whole"), "")?)
+        });
+        assert!(!root.unwrap().join("half").exists());
+        assert!(!old.exists());
+        assert!(new.is_dir(), "it may still be filled");
+        assert!(kept.is_dir());
+    }
+
+    #[test]
+    fn a_quicker_build_wins() {
+        let cache = tempfile::tempdir().unwrap();
+        let root = kept_in(cache.path(), "tools", |part| {
+            std::fs::write(part.join("slow"), "")?;
+            let quick = cache.path().join("tools");
+            std::fs::create_dir(&quick)?;
+            Ok(std::fs::write(quick.join("quick"), "")?)
+        });
+        assert!(root.unwrap().join("quick").is_file());
+        assert_eq!(std::fs::read_dir(cache.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_file_is_replaced_whole_and_keeps_its_permissions() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("a.pomona");
+        let mode = || path.metadata().unwrap().permissions().mode() & 0o777;
+        write(&path, b"first").unwrap();
+        let usual = place.path().join("usual");
+        std::fs::write(&usual, "").unwrap();
+        let usual = usual.metadata().unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(), usual, "as that of any file");
+        std::fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
+        write(&path, b"second").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"second");
+        assert_eq!(mode(), 0o640);
+
+        // What cannot be put there leaves nothing behind.
+        let full = place.path().join("full");
+        std::fs::create_dir(&full).unwrap();
+        std::fs::write(full.join("x"), "").unwrap();
+        let told = write(&full, b"third").unwrap_err().to_string();
+        assert!(told.contains("cannot write"), "{told}");
+        assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 3);
     }
 }

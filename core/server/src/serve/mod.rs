@@ -56,7 +56,8 @@ pub(crate) async fn serve(settings: Settings) -> anyhow::Result<()> {
         };
         let own = listeners.iter().map(|listener| listener.address.port());
         let outside = Outside::new(engine::plugin_authorities(&settings)?, own.collect());
-        Manager::start(&engine, trust, outside, stop.clone())
+        let cache = settings.plugins_cache_folder.as_deref();
+        Manager::start(&engine, trust, outside, cache, stop.clone())
             .await
             .context(
                 "plugins cannot be run here; switch plugins.enabled off to start without them",

@@ -227,6 +227,7 @@ fn based(mut settings: Settings, folder: &Path) -> Settings {
         &mut settings.devices_tls_authority,
         &mut settings.push_ca_file,
         &mut settings.plugins_ca_file,
+        &mut settings.plugins_cache_folder,
     ]
     .into_iter()
     .flatten()

@@ -160,6 +160,8 @@ settings! {
     plugins_allow_unsigned: bool = "plugins.allow_unsigned", "false";
     /// Further authorities that the certificates of services may come from which plugins ask, PEM; the public ones count always.
     plugins_ca_file: Optional<PathBuf> = "plugins.ca_file", "";
+    /// Where the native code of plugins is kept for the next start, under a code of the root key's; empty: it is made at each start.
+    plugins_cache_folder: Optional<PathBuf> = "plugins.cache_folder", "plugin-cache";
 
     /// The server of Apple's push service: `production`, `development`, or a URL.
     push_server: Apns = "push.server", "production";

@@ -46,6 +46,7 @@ pub mod clock {
 
 /// Devices of the tenant.
 pub mod devices {
+    use super::most;
     pub use crate::bindings::pomona::host::devices::Page;
     use crate::host::AccessError;
     use crate::{Fact, Snapshot};
@@ -69,16 +70,17 @@ pub mod devices {
         after: Option<&str>,
         limit: u32,
     ) -> Result<Page, AccessError> {
-        let most = limit.min(100) as usize;
+        let most = most(limit);
         crate::testing::HOST.with_borrow(|host| {
-            let mut fitting = host
+            let fitting = host
                 .devices
                 .values()
                 .filter(|device| after.is_none_or(|after| device.id.as_str() > after))
                 .filter(|device| group.is_none_or(|name| device.groups.iter().any(|g| g == name)));
-            let items: Vec<Snapshot> = fitting.by_ref().take(most).cloned().collect();
-            let more = fitting.next().is_some();
-            let next = items.last().filter(|_| more).map(|last| last.id.clone());
+            let items: Vec<Snapshot> = fitting.take(most).cloned().collect();
+            // As on a server, which does not look further: a full page may be followed by an empty one.
+            let full = items.len() == most;
+            let next = items.last().filter(|_| full).map(|last| last.id.clone());
             Ok(Page { items, next })
         })
     }
@@ -91,13 +93,14 @@ pub mod devices {
                 .iter()
                 .filter(|one| one.0 == id && one.1 == topic);
             let bodies = fitting.map(|one| one.2.clone());
-            Ok(bodies.take(limit.min(100) as usize).collect())
+            Ok(bodies.take(most(limit)).collect())
         })
     }
 }
 
 /// What the plugin has kept.
 pub mod kv {
+    use super::most;
     use crate::host::AccessError;
 
     /// The value of a key.
@@ -115,7 +118,7 @@ pub mod kv {
             let below = host.kept.iter().filter(|(key, _)| key.starts_with(prefix));
             let left = below.filter(|(key, _)| after.is_none_or(|after| key.as_str() > after));
             let pairs = left.map(|(key, value)| (key.clone(), value.clone()));
-            Ok(pairs.take(limit.min(100) as usize).collect())
+            Ok(pairs.take(most(limit)).collect())
         })
     }
 }
@@ -182,4 +185,9 @@ pub mod metrics {
             *host.counted.entry(name.into()).or_default() += u64::from(delta);
         });
     }
+}
+
+/// Entries of a page when so many are asked for, as on a server.
+fn most(limit: u32) -> usize {
+    limit.clamp(1, 100) as usize
 }

@@ -2,11 +2,12 @@
 //!
 //! Owns: the questions that are asked about each device, and counting where the answers differ. Changes nothing anywhere.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use pomona_plugin_host::{HookName, Plugin, Question, Replay};
+use pomona_plugin_host::{
+    DeviceRights, HookName, Plugin, Question, Replay, platform_of, shows_member,
+};
 use serde_json::{Map, Value, json};
 
 use super::compare::differences;
@@ -15,6 +16,9 @@ use crate::client::{Output, clean, print};
 
 /// Differences that are shown; all are counted.
 const SHOWN: usize = 20;
+
+/// What a version says of what it is not asked about.
+const NOT_ASKED: &str = "not asked";
 
 /// `pomona plugin diff`
 #[derive(Debug, clap::Args)]
@@ -192,25 +196,38 @@ fn abouts(old: &Plugin, new: &Plugin, types: &[String]) -> anyhow::Result<Vec<Ab
     Ok(abouts)
 }
 
-/// What a version says of a device, which it sees as its manifest asks.
+/// A device as a plugin with these rights sees it. What a server knows of every device is filled in.
+fn seen(rights: &DeviceRights, device: &Value) -> Map<String, Value> {
+    let members = device.as_object().into_iter().flatten();
+    let mut seen: Map<String, Value> = members
+        .filter(|(name, _)| shows_member(rights, name))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
+    let model = device["model"].as_str().unwrap_or_default();
+    seen.entry("platform").or_insert_with(|| platform_of(model));
+    seen.entry("kind").or_insert_with(|| json!("profile"));
+    if let Some(facts) = seen.get_mut("facts").and_then(Value::as_array_mut) {
+        facts.retain(|fact| rights.shows(fact["key"].as_str().unwrap_or_default()));
+    }
+    seen
+}
+
+/// An answer to be compared. Findings and declarations are no sequence: another order is no other decision, one more is.
+fn settled(mut answer: Value) -> Value {
+    if let Some(items) = answer.get_mut("ok").and_then(Value::as_array_mut) {
+        items.sort_by_cached_key(ToString::to_string);
+    }
+    answer
+}
+
+/// What a version says of a device, which it sees as its manifest asks. It says nothing where a server would not ask it.
 async fn ask(
     plugin: &Plugin,
     about: &About,
     device: &Value,
     settings: &Value,
 ) -> anyhow::Result<Value> {
-    let rights = &plugin.manifest().capabilities.devices;
-    let core = rights.read.iter().any(|right| right == "core");
-    let members = device.as_object().into_iter().flatten();
-    let told = members.filter(|(name, _)| {
-        core || ["id", "channel", "platform", "revision", "facts"].contains(&name.as_str())
-    });
-    let mut seen: Map<String, Value> = told
-        .map(|(name, value)| (name.clone(), value.clone()))
-        .collect();
-    if let Some(facts) = seen.get_mut("facts").and_then(Value::as_array_mut) {
-        facts.retain(|fact| rights.shows(fact["key"].as_str().unwrap_or_default()));
-    }
+    let seen = seen(&plugin.manifest().capabilities.devices, device);
     let mut input = about.rest.clone();
     match about.hook {
         HookName::Enrollment => input.insert("request".into(), json!({ "device": seen })),
@@ -224,22 +241,47 @@ async fn ask(
         input,
         services: Some(std::sync::Arc::new(Replay::new(Vec::new()))),
     };
-    let called = plugin.call_json(std::slice::from_ref(&question)).await?;
-    let mut answer = called.last().map(play::exact).unwrap_or_default();
-    // Findings and declarations are sets: another order is no other decision.
-    if let Some(items) = answer.get_mut("ok").and_then(Value::as_array_mut) {
-        let sorted: BTreeMap<String, Value> = items
-            .drain(..)
-            .map(|item| (item.to_string(), item))
-            .collect();
-        items.extend(sorted.into_values());
+    if !plugin.is_asked(&question) {
+        return Ok(json!(NOT_ASKED));
     }
-    Ok(answer)
+    let called = plugin.call_json(std::slice::from_ref(&question)).await?;
+    Ok(settled(called.last().map(play::exact).unwrap_or_default()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_device_is_seen_as_the_manifest_asks() {
+        let device = json!({
+            "id": "a", "model": "iPad13,18", "kind": "profile", "serial": "C02",
+            "facts": [{ "key": "a.b" }, { "key": "c" }],
+        });
+        let rights = |read: &[&str]| DeviceRights {
+            read: read.iter().map(|right| (*right).to_owned()).collect(),
+            ..DeviceRights::default()
+        };
+        let plain = json!({
+            "id": "a", "platform": "ipados", "kind": "profile", "facts": [{ "key": "a.b" }],
+        });
+        let told = seen(&rights(&["fact:a.*"]), &device);
+        assert_eq!(Value::Object(told), plain);
+        let told = seen(&rights(&["core"]), &device);
+        assert_eq!(told["serial"], "C02");
+        assert_eq!(told["facts"], json!([]));
+        let told = seen(&rights(&["core"]), &json!({ "id": "a" }));
+        assert_eq!(told["platform"], json!({ "other": "" }));
+    }
+
+    #[test]
+    fn another_order_is_no_difference_and_one_more_is() {
+        let answer = |items: Value| settled(json!({ "ok": items }));
+        assert_eq!(answer(json!([1, 2])), answer(json!([2, 1])));
+        assert_ne!(answer(json!([1, 1, 2])), answer(json!([1, 2])));
+        let refused = json!({ "err": { "permanent": "x" } });
+        assert_eq!(settled(refused.clone()), refused);
+    }
 
     #[test]
     fn an_export_is_a_list_or_lines() {

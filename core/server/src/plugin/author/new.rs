@@ -123,10 +123,8 @@ fn project(folder: &Path, id: &str, hook: First) -> anyhow::Result<Vec<(&'static
     Ok(vec![
         ("plugin.toml", manifest),
         ("Cargo.toml", filled(include_str!("template/cargo.toml"))),
-        // The versions that the SDK was tested with; cargo adds the project and takes out what it does not need.
-        ("Cargo.lock", sdk::LOCK.to_owned()),
-        ("README.md", filled(include_str!("template/readme.md"))),
         ("Cargo.lock", lock(name)),
+        ("README.md", filled(include_str!("template/readme.md"))),
         (".gitignore", "/target\n".to_owned()),
         ("src/lib.rs", filled(code)),
         ("fixtures/first.json", filled(fixture)),
@@ -135,7 +133,7 @@ fn project(folder: &Path, id: &str, hook: First) -> anyhow::Result<Vec<(&'static
 
 /// The versions of everything that the SDK was tested with, and the project itself.
 fn lock(name: &str) -> String {
-    let sdk = include_str!("../../../../../sdk/rust/Cargo.lock");
+    let sdk = sdk::LOCK;
     format!(
         "{sdk}\n[[package]]\nname = \"{name}\"\nversion = \"0.1.0\"\ndependencies = [\n \"pomona-sdk\",\n]\n"
     )
@@ -145,12 +143,16 @@ fn lock(name: &str) -> String {
 mod tests {
     use super::*;
     use pomona_plugin_host::Fixture;
+    use std::collections::BTreeSet;
 
     #[test]
     fn every_template_has_a_manifest_and_a_fixture_of_its_hook() {
         for hook in First::value_variants() {
             let files = project(Path::new("/x/lunch"), "org.example.lunch", *hook).unwrap();
+            let names: BTreeSet<&str> = files.iter().map(|file| file.0).collect();
+            assert_eq!(names.len(), files.len(), "a file is written once");
             let text = |name: &str| &files.iter().find(|file| file.0 == name).unwrap().1;
+            assert!(text("Cargo.lock").contains("name = \"lunch\""));
             let manifest = Manifest::parse(text("plugin.toml")).unwrap();
             let fixture = Fixture::read("first.json", text("fixtures/first.json")).unwrap();
             let hooks: Vec<&str> = manifest.hooks.keys().map(|hook| hook.as_str()).collect();

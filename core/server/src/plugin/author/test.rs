@@ -1,13 +1,16 @@
 //! `pomona plugin test`: the real component against its fixtures.
 //!
 //! Owns: what is demanded of an answer. It is the expected one; a second instance gives it too; an instance that has answered before gives
-//! it too; a changed command needs no further change; and the question shows nothing that the manifest does not ask for.
+//! it too; a command, changed by the rules of a server, needs no further change; and the question shows nothing that the manifest does
+//! not ask for.
 
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
-use pomona_plugin_host::{Fixture, Plugin, Question, QuestionError};
-use serde_json::{Value, json};
+use pomona_plugin_host::{
+    DeviceRights, Fixture, Plugin, Question, QuestionError, amended, shows_member,
+};
+use serde_json::{Map, Value, json};
 
 use super::compare::differences;
 use super::{open, play};
@@ -90,7 +93,8 @@ async fn asked(
     problems: &mut Vec<String>,
 ) -> Result<Option<String>, QuestionError> {
     let (question, _) = fixture.question();
-    for (pointer, problem) in beyond_rights(plugin, &question) {
+    let rights = &plugin.manifest().capabilities.devices;
+    for (pointer, problem) in beyond_rights(rights, &question.input) {
         problems.push(fixture.remark(&pointer, &problem).to_string());
     }
     let first = play::play(plugin, fixture, 1).await?;
@@ -165,24 +169,19 @@ fn read(plugin: &Plugin, fixture: &Fixture, expect: &Value) -> Result<Value, Que
 }
 
 /// What a question shows although no server would: facts and members that the manifest does not ask for.
-fn beyond_rights(plugin: &Plugin, question: &Question) -> Vec<(String, String)> {
-    let rights = &plugin.manifest().capabilities.devices;
+fn beyond_rights(rights: &DeviceRights, input: &Map<String, Value>) -> Vec<(String, String)> {
     let places = ["/device", "/request/device"];
-    let input = Value::Object(question.input.clone());
+    let input = Value::Object(input.clone());
     let mut beyond = Vec::new();
     for place in places {
         let Some(device) = input.pointer(place).and_then(Value::as_object) else {
             continue;
         };
-        if !rights.read.iter().any(|right| right == "core") {
-            // What is told without it, the contract says.
-            let told = ["id", "channel", "platform", "revision", "facts"];
-            for name in device.keys().filter(|name| !told.contains(&name.as_str())) {
-                beyond.push((
-                    format!("/input{place}/{name}"),
-                    "a server does not show this; put \"core\" into capabilities.devices.read of plugin.toml".into(),
-                ));
-            }
+        for name in device.keys().filter(|name| !shows_member(rights, name)) {
+            beyond.push((
+                format!("/input{place}/{name}"),
+                "a server does not show this; put \"core\" into capabilities.devices.read of plugin.toml".into(),
+            ));
         }
         let facts = device.get("facts").and_then(Value::as_array);
         for (n, fact) in facts.into_iter().flatten().enumerate() {
@@ -211,18 +210,24 @@ async fn settled(
         return Ok(());
     };
     let command = question.input.get("command");
-    let payload = command.and_then(|command| command.get("payload-json"));
-    let mut payload = match payload {
-        Some(Value::String(text)) => serde_json::from_str(text).unwrap_or_else(|_| json!({})),
-        Some(value) => value.clone(),
-        None => json!({}),
-    };
-    for change in changes {
-        if let Err(problem) = apply(&mut payload, change) {
-            problems.push(format!("{}: {problem}", fixture.file));
+    let payload = match payload_of(command) {
+        Ok(payload) => payload,
+        Err(problem) => {
+            let remark = fixture.remark("/input/command/payload-json", &problem);
+            problems.push(remark.to_string());
             return Ok(());
         }
-    }
+    };
+    let payload = match amended(&payload, changes) {
+        Ok(payload) => Value::Object(payload),
+        Err(problem) => {
+            problems.push(format!(
+                "{}: a server carries out none of its changes: {problem}",
+                fixture.file
+            ));
+            return Ok(());
+        }
+    };
     let mut command = command.cloned().unwrap_or_else(|| json!({}));
     if let Some(members) = command.as_object_mut() {
         members.insert("payload-json".into(), json!(payload.to_string()));
@@ -240,44 +245,17 @@ async fn settled(
     Ok(())
 }
 
-/// Carries out a change of a payload.
-fn apply(payload: &mut Value, change: &Value) -> Result<(), String> {
-    let set = change.get("set");
-    let text = |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or_default().to_owned();
-    let pointer = match set {
-        Some(set) => text(set.get(0)),
-        None => text(change.get("remove")),
+/// The payload of a command in a question, as far as one is given.
+fn payload_of(command: Option<&Value>) -> Result<Map<String, Value>, String> {
+    let payload = match command.and_then(|command| command.get("payload-json")) {
+        None => Some(json!({})),
+        Some(Value::String(text)) => serde_json::from_str(text).ok(),
+        Some(value) => Some(value.clone()),
     };
-    let nowhere = || format!("the change {change} names no place in the payload {payload}");
-    let refused = nowhere();
-    let (around, last) = pointer.rsplit_once('/').ok_or_else(nowhere)?;
-    let last = last.replace("~1", "/").replace("~0", "~");
-    let around = payload.pointer_mut(around).ok_or(refused.clone())?;
-    let value = match set {
-        None => None,
-        Some(set) => Some(
-            serde_json::from_str::<Value>(&text(set.get(1)))
-                .map_err(|error| format!("the change {change} sets no JSON: {error}"))?,
-        ),
-    };
-    match (around, value) {
-        (Value::Object(members), Some(value)) => {
-            members.insert(last, value);
-        }
-        (Value::Object(members), None) => {
-            members.remove(&last).ok_or(refused)?;
-        }
-        (Value::Array(items), value) => {
-            let n: usize = last.parse().map_err(|_| refused.clone())?;
-            match value {
-                Some(value) => *items.get_mut(n).ok_or(refused)? = value,
-                None if n < items.len() => drop(items.remove(n)),
-                None => return Err(refused),
-            }
-        }
-        _ => return Err(refused),
+    match payload {
+        Some(Value::Object(members)) => Ok(members),
+        _ => Err("expected a JSON object, as a server gives it".into()),
     }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -285,25 +263,40 @@ mod tests {
     use super::*;
 
     #[test]
-    fn changes_are_carried_out_or_refused() {
-        let mut payload = json!({"a": {"b": [1, 2]}, "c": 1});
-        for change in [
-            json!({"set": ["/a/b/0", "7"]}),
-            json!({"set": ["/d~1e", "true"]}),
-            json!({"remove": "/a/b/1"}),
-            json!({"remove": "/c"}),
-        ] {
-            apply(&mut payload, &change).unwrap();
+    fn a_payload_is_an_object_however_it_is_written() {
+        let payload = |command: Value| payload_of(Some(&command)).map(Value::Object);
+        let expected = Ok(json!({"a": 1}));
+        assert_eq!(payload(json!({"payload-json": {"a": 1}})), expected);
+        assert_eq!(payload(json!({"payload-json": "{\"a\": 1}"})), expected);
+        assert_eq!(payload(json!({})), Ok(json!({})));
+        assert_eq!(payload_of(None), Ok(Map::new()));
+        for written in [json!(""), json!("[]"), json!(7), json!([])] {
+            assert!(payload(json!({ "payload-json": written })).is_err());
         }
-        assert_eq!(payload, json!({"a": {"b": [7]}, "d/e": true}));
-        for change in [
-            json!({"set": ["/x/y", "1"]}),
-            json!({"set": ["/a", "no json"]}),
-            json!({"remove": "/c"}),
-            json!({"remove": "/a/b/9"}),
-            json!({"other": "x"}),
-        ] {
-            assert!(apply(&mut payload, &change).is_err(), "{change}");
-        }
+    }
+
+    #[test]
+    fn what_a_question_shows_beyond_the_rights_is_named() {
+        let input = json!({
+            "device": {
+                "id": "a", "platform": "ipados", "kind": "profile", "model": "iPad13,18",
+                "facts": [{ "key": "a.b" }, { "key": "c" }],
+            },
+        });
+        let rights = |read: &[&str]| DeviceRights {
+            read: read.iter().map(|right| (*right).to_owned()).collect(),
+            ..DeviceRights::default()
+        };
+        let places = |rights: DeviceRights| {
+            let beyond = beyond_rights(&rights, input.as_object().unwrap());
+            beyond
+                .into_iter()
+                .map(|(place, _)| place)
+                .collect::<Vec<_>>()
+        };
+        let all = ["/input/device/model", "/input/device/facts/1"];
+        assert_eq!(places(rights(&["fact:a.*"])), all);
+        assert_eq!(places(rights(&["core", "fact:a.*"])), all[1..]);
+        assert_eq!(places(rights(&["core", "fact:a.b", "fact:c"])), all[2..]);
     }
 }

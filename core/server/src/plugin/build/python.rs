@@ -18,6 +18,8 @@ use super::{Work, drive, write};
 const TOOLS: &str = "python-componentize-0.25.1";
 const REQUIREMENTS: &str = include_str!("python/requirements.txt");
 const DRIVER: &str = include_str!("python/driver.py");
+/// Prints the X.Y of the Python that runs it.
+const VERSION: &str = "import sys; print('%d.%d' % sys.version_info[:2])";
 /// The Python inside the component, for which packages are chosen.
 const GUEST: &str = "3.14";
 
@@ -127,11 +129,25 @@ fn tools() -> anyhow::Result<PathBuf> {
     })
 }
 
+/// The name of the folder of a virtual environment, from what [`VERSION`] printed.
+fn environment(told: &str) -> anyhow::Result<String> {
+    let version = told.trim();
+    let number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    match version.split_once('.') {
+        Some((major, minor)) if number(major) && number(minor) => {
+            Ok(format!("python-pip-{version}"))
+        }
+        _ => bail!("python3 says that its version is {version:?}"),
+    }
+}
+
 /// `pip install`: Python's own, or that of a virtual environment where a distribution took it out.
 fn pip() -> anyhow::Result<Command> {
     let mut program = PathBuf::from("python3");
     if !works(Command::new(&program).args(["-m", "pip", "--version"])) {
-        let made = tools::kept("python-pip", |part| {
+        // A virtual environment belongs to the Python that made it: one of another version would not find its pip.
+        let told = done(Command::new("python3").args(["-c", VERSION]))?;
+        let made = tools::kept(&environment(&told)?, |part| {
             done(Command::new("python3").args(["-m", "venv"]).arg(part)).map(drop)
         });
         program = made
@@ -183,5 +199,14 @@ mod tests {
         let version = TOOLS.rsplit('-').next().unwrap();
         assert!(REQUIREMENTS.contains(&format!("componentize-py=={version} ")));
         assert!(REQUIREMENTS.matches("--hash=sha256:").count() >= 5);
+    }
+
+    #[test]
+    fn a_virtual_environment_is_named_after_its_python() {
+        assert_eq!(environment("3.11\n").unwrap(), "python-pip-3.11");
+        for told in ["", "3", "3.", "3.11.2", "3.x", "3.1/../.."] {
+            let refused = environment(told).unwrap_err().to_string();
+            assert!(refused.contains("version"), "{told}: {refused}");
+        }
     }
 }

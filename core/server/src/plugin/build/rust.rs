@@ -20,7 +20,7 @@ pub(super) fn component(folder: &Path, manifest: &Manifest) -> anyhow::Result<Ve
 
 /// Runs cargo and reads the core module that it made.
 fn compile(folder: &Path) -> anyhow::Result<Vec<u8>> {
-    let mut cargo = Toolchain::find()?.cargo();
+    let mut cargo = Toolchain::find(folder)?.cargo();
     cargo
         .args(["--message-format", "json-render-diagnostics"])
         .current_dir(folder);

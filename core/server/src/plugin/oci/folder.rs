@@ -1,8 +1,10 @@
 //! A folder with the layout of a registry, for networks that have none.
 //!
 //! Owns: reading and writing it (OCI Image Format Specification, "Image Layout"): `oci-layout`, `index.json`, and
-//! `blobs/sha256/…`. Other tools copy such folders to and from registries. Follows no path that stands in a file.
+//! `blobs/sha256/…`. Other tools copy such folders to and from registries. Follows no path that stands in a file. Pushes into
+//! the same folder wait for each other at the file `index.lock`, of which other tools know nothing.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -10,13 +12,15 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use serde_json::{Value, json};
 
+use super::super::tools;
 use super::artifact::{Artifact, Blob, MANIFEST, MAX_MANIFEST};
-use super::reference::{Digest, Which};
+use super::reference::{Digest, Which, is_tag};
 
 /// The annotation that holds a tag.
 const TAG: &str = "org.opencontainers.image.ref.name";
 const LAYOUT: &str = "oci-layout";
 const INDEX: &str = "index.json";
+const LOCK: &str = "index.lock";
 /// The largest index, in bytes.
 const MAX_INDEX: usize = 4 << 20;
 
@@ -39,20 +43,16 @@ impl Folder<'_> {
             Which::Tag(tag) => entry["annotations"][TAG] == *tag,
             Which::Unnamed => true,
         };
-        let mut digests: Vec<&str> = entries
+        let fitting: Vec<&Value> = entries.iter().filter(fits).collect();
+        let mut digests: Vec<&str> = fitting
             .iter()
-            .filter(fits)
             .filter_map(|entry| entry["digest"].as_str())
             .collect();
         digests.dedup();
         let digest: Digest = match digests.as_slice() {
             [digest] => digest.parse()?,
             [] => bail!("{} holds no such package", self.0.display()),
-            _ => bail!(
-                "{} holds several packages; name one: {}",
-                self.0.display(),
-                tags(entries).join(", ")
-            ),
+            _ => bail!("{} holds {}", self.0.display(), several(&fitting, which)),
         };
         let manifest = read(&self.path(&digest), MAX_MANIFEST)?;
         if Digest::of(&manifest) != digest {
@@ -73,8 +73,10 @@ impl Folder<'_> {
         let blobs = self.0.join("blobs/sha256");
         fs::create_dir_all(&blobs).with_context(|| format!("cannot make {}", blobs.display()))?;
         for bytes in [&artifact.component, &artifact.config, &artifact.manifest] {
-            write(&self.path(&Digest::of(bytes)), bytes)?;
+            tools::write(&self.path(&Digest::of(bytes)), bytes)?;
         }
+        // Held until the index is written: two that read the same one would lose an entry.
+        let _lock = self.lock()?;
         let mut index = match self.0.join(INDEX).exists() {
             true => self.index()?,
             false => json!({
@@ -100,8 +102,23 @@ impl Folder<'_> {
             entry["annotations"] = json!({ TAG: tag });
         }
         entries.push(entry);
-        write(&self.0.join(INDEX), &serde_json::to_vec(&index)?)?;
-        write(&self.0.join(LAYOUT), br#"{"imageLayoutVersion":"1.0.0"}"#)
+        tools::write(&self.0.join(INDEX), &serde_json::to_vec(&index)?)?;
+        tools::write(&self.0.join(LAYOUT), br#"{"imageLayoutVersion":"1.0.0"}"#)
+    }
+
+    /// Waits until nobody else changes the index. Whoever drops the file lets the next one in.
+    fn lock(&self) -> anyhow::Result<File> {
+        let path = self.0.join(LOCK);
+        let locked = || -> std::io::Result<File> {
+            let file = File::options()
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .open(&path)?;
+            file.lock()?;
+            Ok(file)
+        };
+        locked().with_context(|| format!("cannot lock {}", path.display()))
     }
 
     fn index(&self) -> anyhow::Result<Value> {
@@ -114,11 +131,32 @@ impl Folder<'_> {
     }
 }
 
-fn tags(entries: &[Value]) -> Vec<String> {
-    let tags = entries
-        .iter()
-        .filter_map(|entry| entry["annotations"][TAG].as_str());
-    tags.map(|tag| format!(":{tag}")).collect()
+/// That there are several packages, and how one of them is named: by its tag, or by its digest where a tag does not help.
+fn several(fitting: &[&Value], which: &Which) -> String {
+    let mut names = BTreeSet::new();
+    let mut tagged = false;
+    for entry in fitting {
+        let tag = entry["annotations"][TAG].as_str().filter(|tag| is_tag(tag));
+        let digest = entry["digest"].as_str().map(str::parse::<Digest>);
+        match (which, tag, digest) {
+            (Which::Unnamed, Some(tag), _) => {
+                tagged = true;
+                names.insert(format!(":{tag}"));
+            }
+            (_, _, Some(Ok(digest))) => {
+                names.insert(format!("@{digest}"));
+            }
+            // It can be named in no way.
+            _ => {}
+        }
+    }
+    let what = match which {
+        Which::Unnamed if tagged => "; name one",
+        Which::Unnamed => " that have no tag; name one by its digest",
+        _ => " under this name; name one by its digest",
+    };
+    let names: Vec<String> = names.into_iter().collect();
+    format!("several packages{what}: {}", names.join(", "))
 }
 
 /// A file, of `most` bytes at most.
@@ -139,14 +177,6 @@ fn read(path: &Path, most: usize) -> anyhow::Result<Vec<u8>> {
         );
     }
     Ok(bytes)
-}
-
-/// Writes a file whole or not at all.
-fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    let unfinished = path.with_extension("unfinished");
-    fs::write(&unfinished, bytes)
-        .and_then(|()| fs::rename(&unfinished, path))
-        .with_context(|| format!("cannot write {}", path.display()))
 }
 
 #[cfg(test)]
@@ -190,6 +220,80 @@ mod tests {
             second.digest(),
             "the tag has moved"
         );
+    }
+
+    #[test]
+    fn several_packages_are_told_with_the_names_that_help() {
+        let [one, two] = [b"1", b"2"].map(|bytes| Digest::of(bytes).to_string());
+        let plain = |digest: &str| json!({ "digest": digest });
+        let tagged =
+            |digest: &str, tag: &str| json!({ "digest": digest, "annotations": { TAG: tag } });
+        let told =
+            |entries: &[Value], which: &Which| several(&entries.iter().collect::<Vec<_>>(), which);
+        let unnamed = Which::Unnamed;
+        let mut digests = [format!("@{one}"), format!("@{two}")];
+        digests.sort();
+        let digests = digests.join(", ");
+        assert_eq!(
+            told(&[plain(&one), plain(&two)], &unnamed),
+            format!("several packages that have no tag; name one by its digest: {digests}")
+        );
+        assert_eq!(
+            told(&[plain(&one), tagged(&two, "2")], &unnamed),
+            format!("several packages; name one: :2, @{one}")
+        );
+        // Such a name cannot be written after a colon.
+        assert_eq!(
+            told(&[tagged(&one, "a/b:1"), tagged(&two, "2")], &unnamed),
+            format!("several packages; name one: :2, @{one}")
+        );
+        let same = [tagged(&one, "1"), tagged(&two, "1")];
+        assert_eq!(
+            told(&same, &Which::Tag("1".into())),
+            format!("several packages under this name; name one by its digest: {digests}")
+        );
+    }
+
+    #[test]
+    fn packages_without_a_tag_are_named_by_digest() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = Folder(place.path());
+        let first = Artifact::of(&package()).unwrap();
+        let second = Artifact {
+            manifest: b"{ }".to_vec(),
+            ..Artifact::of(&package()).unwrap()
+        };
+        folder.push(&first, None).unwrap();
+        folder.push(&second, None).unwrap();
+        let told = folder.manifest(&Which::Unnamed).unwrap_err().to_string();
+        for digest in [first.digest(), second.digest()] {
+            assert!(told.contains(&format!("@{digest}")), "{told}");
+            let found = folder.manifest(&Which::Digest(digest.clone())).unwrap();
+            assert_eq!(found.0, digest);
+        }
+    }
+
+    #[test]
+    fn pushes_at_the_same_time_lose_nothing() {
+        let place = tempfile::tempdir().unwrap();
+        let artifact = Artifact::of(&package()).unwrap();
+        let tags: Vec<String> = (0..16).map(|n| format!("1.0.{n}")).collect();
+        std::thread::scope(|scope| {
+            for tag in &tags {
+                let (place, artifact) = (place.path(), &artifact);
+                scope.spawn(move || Folder(place).push(artifact, Some(tag.as_str())).unwrap());
+            }
+        });
+        let folder = Folder(place.path());
+        for tag in tags {
+            folder.manifest(&Which::Tag(tag)).unwrap();
+        }
+        let mut names: Vec<String> = fs::read_dir(place.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        assert_eq!(names, ["blobs", INDEX, LOCK, LAYOUT]);
     }
 
     #[test]

@@ -25,6 +25,8 @@ use crate::client::{HttpClient, clean, http_client};
 
 /// How long a registry may be silent.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// What goes up in a second at the slowest, in bytes.
+const SLOWEST: usize = 32 << 10;
 /// Redirects that are followed for one blob.
 const REDIRECTS: usize = 5;
 /// The largest answer that is neither manifest nor blob.
@@ -229,8 +231,9 @@ impl Registry {
         if let Some(value) = authorization {
             request = request.header(AUTHORIZATION, value);
         }
+        let within = patience(body.len());
         let request = request.body(Full::new(body)).context("the request")?;
-        let answer = tokio::time::timeout(PATIENCE, self.client.request(request)).await;
+        let answer = tokio::time::timeout(within, self.client.request(request)).await;
         answer
             .map_err(|_| anyhow!("{} does not answer", named(url)))?
             .with_context(|| format!("cannot reach {}://{}", url.scheme(), named(url)))
@@ -267,6 +270,11 @@ impl Registry {
     }
 }
 
+/// How long an answer may take to a request with a body of so many bytes: it comes after the last of them.
+fn patience(bytes: usize) -> Duration {
+    PATIENCE + Duration::from_secs((bytes / SLOWEST) as u64)
+}
+
 fn location(from: &Url, response: &Response<Incoming>) -> anyhow::Result<Url> {
     response
         .headers()
@@ -294,5 +302,22 @@ async fn read(response: Response<Incoming>, most: usize) -> anyhow::Result<Vec<u
             bail!("more came than the {most} bytes that were to come");
         }
         bytes.extend_from_slice(&data);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_body_has_more_time_to_go_up() {
+        for (bytes, seconds) in [
+            (0, 60),
+            (SLOWEST - 1, 60),
+            (SLOWEST, 61),
+            (32 << 20, 60 + 1024),
+        ] {
+            assert_eq!(patience(bytes), Duration::from_secs(seconds), "{bytes}");
+        }
     }
 }

@@ -1,0 +1,98 @@
+//! How many calls are made at the same time.
+//!
+//! Owns: the places: so many for a plugin in a tenant, for a tenant, and for all. Who finds none waits, in the order of coming
+//! and within the time of the call, so that no plugin and no tenant takes the places of the others. Ends no call.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use pomona_engine::TenantId;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+
+/// Calls of one tenant at the same time.
+const OF_A_TENANT: usize = 16;
+
+/// The places of a process.
+pub(crate) struct Rooms {
+    all: Semaphore,
+    tenants: Mutex<HashMap<TenantId, Arc<Semaphore>>>,
+}
+
+/// The places that a call has, as long as it is kept.
+pub(crate) struct Place<'a> {
+    _own: Option<SemaphorePermit<'a>>,
+    _tenant: Option<OwnedSemaphorePermit>,
+    _all: Option<SemaphorePermit<'a>>,
+}
+
+impl Rooms {
+    /// Places for so many calls.
+    pub(crate) fn new(all: u32) -> Self {
+        Self {
+            all: Semaphore::new(all as usize),
+            tenants: Mutex::default(),
+        }
+    }
+
+    /// Waits for a place: first for one of the plugin's `own`, then for one of the tenant's, then for one of all.
+    pub(crate) async fn enter<'a>(&'a self, own: &'a Semaphore, tenant: TenantId) -> Place<'a> {
+        let of_tenant = self
+            .tenants
+            .lock()
+            .entry(tenant)
+            .or_insert_with(|| Arc::new(Semaphore::new(OF_A_TENANT)))
+            .clone();
+        // None of them is ever closed, so there is no error to tell.
+        Place {
+            _own: own.acquire().await.ok(),
+            _tenant: of_tenant.acquire_owned().await.ok(),
+            _all: self.all.acquire().await.ok(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    use super::*;
+
+    fn now<F: Future>(future: F) -> Option<F::Output> {
+        match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(output) => Some(output),
+            Poll::Pending => None,
+        }
+    }
+
+    #[test]
+    fn a_full_tenant_and_a_full_plugin_wait_and_the_others_do_not() {
+        let rooms = Rooms::new(20);
+        let (a, b) = (
+            TenantId(uuid::Uuid::from_u128(1)),
+            TenantId(uuid::Uuid::from_u128(2)),
+        );
+        let plugins: Vec<Semaphore> = (0..4).map(|_| Semaphore::new(8)).collect();
+        let mut held = Vec::new();
+        for _ in 0..8 {
+            held.push(now(rooms.enter(&plugins[0], a)).unwrap());
+        }
+        assert!(now(rooms.enter(&plugins[0], a)).is_none(), "its own eight");
+        for _ in 0..8 {
+            held.push(now(rooms.enter(&plugins[1], a)).unwrap());
+        }
+        assert!(now(rooms.enter(&plugins[2], a)).is_none(), "the tenant's");
+        for _ in 0..4 {
+            held.push(now(rooms.enter(&plugins[3], b)).unwrap());
+        }
+        assert!(now(rooms.enter(&plugins[3], b)).is_none(), "all of them");
+        drop(held);
+        assert!(
+            now(rooms.enter(&plugins[0], a)).is_some(),
+            "one who gave up holds no place"
+        );
+        assert!(now(rooms.enter(&plugins[3], b)).is_some());
+    }
+}

@@ -1,0 +1,178 @@
+//! What a server makes of a question before it asks it.
+//!
+//! Owns: reading from a question in JSON whether it would be asked at all, and how much it counts for. The rules are those of the
+//! hooks.
+
+use serde_json::Value;
+
+use super::Question;
+use crate::convert::family;
+use crate::hooks::{concerns, size_of_question};
+use crate::manifest::{HookName, Manifest};
+use crate::plugin::Plugin;
+
+/// The function of `compliance` that is asked about no device.
+const RULES: &str = "rules";
+
+impl Plugin {
+    /// Whether a server asks this question: the manifest has the hook, and what it wants to see covers the type of the command
+    /// or the family of the device. Settings are always looked at.
+    #[must_use]
+    pub fn is_asked(&self, question: &Question) -> bool {
+        is_asked(self.manifest(), question)
+    }
+}
+
+fn is_asked(manifest: &Manifest, question: &Question) -> bool {
+    let Some(hook) = HookName::from_word(&question.hook) else {
+        return true;
+    };
+    let Some(matching) = manifest.hooks.get(&hook) else {
+        return false;
+    };
+    match hook {
+        HookName::CommandAmend | HookName::CommandValidate => {
+            let command = question.input.get("command");
+            let request_type = command.and_then(|command| command.get("request-type"));
+            matching.wants(request_type.and_then(Value::as_str).unwrap_or_default())
+        }
+        HookName::Compliance | HookName::Declarations => {
+            about_no_device(question) || concerns(matching, family_in(question))
+        }
+        HookName::Enrollment
+        | HookName::Events
+        | HookName::Jobs
+        | HookName::Routes
+        | HookName::Panels => true,
+    }
+}
+
+/// Bytes of a question to a deterministic hook, counted as on a server.
+pub(super) fn size(question: &Question) -> usize {
+    let settings = question.settings.to_string().len();
+    if about_no_device(question) {
+        return settings;
+    }
+    let device = question.input.get("device");
+    let facts = device.and_then(|device| device.get("facts"));
+    let facts = facts.and_then(Value::as_array).into_iter().flatten();
+    let facts = facts.map(|fact| (text(fact.get("key")), text(fact.get("value-json"))));
+    settings + size_of_question(facts)
+}
+
+fn about_no_device(question: &Question) -> bool {
+    question.function.as_deref() == Some(RULES)
+}
+
+/// The family of the device that a question is about.
+fn family_in(question: &Question) -> Option<&str> {
+    let device = question.input.get("device")?;
+    match device.get("platform") {
+        Some(platform) => platform.as_str(),
+        None => device.get("model")?.as_str().and_then(family),
+    }
+}
+
+/// A text as the guest is given it: JSON may be written as it is.
+fn text(written: Option<&Value>) -> String {
+    match written {
+        None => String::new(),
+        Some(Value::String(text)) => text.clone(),
+        Some(value) => value.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::convert;
+    use pomona_engine::hooks::{DeviceSnapshot, KnownFact};
+    use serde_json::{Map, json};
+
+    fn question(hook: &str, input: Value) -> Question {
+        Question {
+            hook: hook.into(),
+            function: None,
+            settings: json!({}),
+            context: Map::new(),
+            input: input.as_object().unwrap().clone(),
+            services: None,
+        }
+    }
+
+    fn manifest(hooks: &str) -> Manifest {
+        Manifest::parse(&format!(
+            "id = \"org.example.a\"\nversion = \"1.0.0\"\napi = \"0.9\"\ntitle = \"A\"\n{hooks}"
+        ))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_question_is_asked_as_the_manifest_wants_it() {
+        let manifest = manifest(
+            "[hooks.command-validate]\nrequest-types = [\"EraseDevice\"]\n\
+             [hooks.compliance]\nplatforms = [\"ipados\"]\n[hooks.declarations]\n",
+        );
+        let of = |request_type: &str| json!({ "command": { "request-type": request_type } });
+        let ipad = json!({ "device": { "platform": "ipados" } });
+        let mac = json!({ "device": { "platform": "macos", "model": "iPad13,18" } });
+        let car = json!({ "device": { "platform": { "other": "Car1,1" } } });
+        for (hook, input, expected) in [
+            ("command-validate", of("EraseDevice"), true),
+            ("command-validate", of("DeviceLock"), false),
+            ("command-amend", of("EraseDevice"), false),
+            ("compliance", ipad, true),
+            (
+                "compliance",
+                json!({ "device": { "model": "iPad13,18" } }),
+                true,
+            ),
+            ("compliance", json!({}), false),
+            ("compliance", mac.clone(), false),
+            ("compliance", car.clone(), false),
+            ("declarations", mac, true),
+            ("declarations", car, true),
+            ("settings", json!({}), true),
+        ] {
+            let question = question(hook, input);
+            let told = is_asked(&manifest, &question);
+            assert_eq!(told, expected, "{hook} {:?}", question.input);
+        }
+        let rules = Question {
+            function: Some(RULES.into()),
+            ..question("compliance", json!({}))
+        };
+        assert!(is_asked(&manifest, &rules));
+    }
+
+    #[test]
+    fn a_question_counts_for_what_it_counts_for_on_a_server() {
+        let fact = |name: &str, value: Value| KnownFact {
+            name: name.into(),
+            value,
+            source: "device".into(),
+            observed_at: 0,
+        };
+        let from = DeviceSnapshot {
+            facts: vec![fact("a.b", json!({ "c": [1, 2] })), fact("a.d", json!("x"))],
+            ..DeviceSnapshot::default()
+        };
+        let asks = "[hooks.compliance]\n[capabilities.devices]\nread = [\"fact:a.*\"]\n";
+        let seen = convert::snapshot(&manifest(asks).capabilities, &from);
+        let facts = seen.facts.iter().map(|fact| (&fact.key, &fact.value_json));
+        let on_a_server = size_of_question(facts) + "{}".len();
+        let written = [
+            json!({ "key": "a.b", "value-json": { "c": [1, 2] }, "source": "long and uncounted" }),
+            json!({ "key": "a.d", "value-json": "\"x\"" }),
+        ];
+        let asked = question("compliance", json!({ "device": { "facts": written } }));
+        assert_eq!(size(&asked), on_a_server);
+        assert_eq!(on_a_server, 1_024 + 3 + 11 + 3 + 3 + 2);
+        assert_eq!(size(&question("compliance", json!({}))), 1_024 + 2);
+        let rules = Question {
+            function: Some(RULES.into()),
+            ..asked
+        };
+        assert_eq!(size(&rules), 2);
+    }
+}

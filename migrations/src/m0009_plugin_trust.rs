@@ -13,7 +13,7 @@ impl MigrationTrait for Migration {
     }
 
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        // trust: core, verified, organisation or unsigned. source: the reference in a registry that it was fetched by, with
+        // trust: verified, organisation or unsigned. source: the reference in a registry that it was fetched by, with
         // its digest. The keys are those whose signatures stand on the package; they are unknown of older rows.
         ddl::run(
             manager,
@@ -24,6 +24,8 @@ impl MigrationTrait for Migration {
                 "ALTER TABLE plugin ADD COLUMN countersigned_by text",
                 "ALTER TABLE plugin_waiting ADD COLUMN source text",
                 "UPDATE plugin SET trust = 'verified' WHERE signed <> 0",
+                "ALTER TABLE plugin DROP COLUMN signed",
+                "ALTER TABLE plugin_waiting DROP COLUMN signed",
             ],
         )
         .await?;

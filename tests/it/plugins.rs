@@ -1,6 +1,6 @@
 //! Plugins from the operator's side: a package is built, installed, switched on, obeyed, watched, stopped and taken out.
 
-use pomona_tests::{guest, pomona_binary};
+use pomona_tests::{TestDatabase, guest, pomona_binary};
 use serde_json::{Value, json};
 
 use crate::stage::{Stage, of, shown};
@@ -83,6 +83,20 @@ async fn a_plugin_is_installed_obeyed_suspended_and_taken_out() {
     stage.lab.start().await.unwrap();
     let refused = stage.bad(&restart).await;
     assert!(refused.contains("no window is set"), "{refused}");
+    // What is suspended is not even loaded.
+    stage.good(&["plugin", "suspend", QUIET]).await;
+    stage.lab.stop().await.unwrap();
+    let code = stage.files.path().join("server/plugin-cache");
+    std::fs::remove_dir_all(&code).unwrap();
+    stage.lab.start().await.unwrap();
+    let listed = stage.json(&["plugin", "list"]).await;
+    assert_eq!(listed[0]["state"], "suspended", "{listed}");
+    assert_eq!(std::fs::read_dir(&code).unwrap().count(), 0);
+    stage.good(&["plugin", "resume", QUIET]).await;
+    let refused = stage.bad(&restart).await;
+    assert!(refused.contains("no window is set"), "{refused}");
+    assert_eq!(std::fs::read_dir(&code).unwrap().count(), 1);
+
     stage.lab.stop().await.unwrap();
     stage.lab.set("--plugins-enabled", "false");
     stage.lab.start().await.unwrap();
@@ -157,6 +171,56 @@ async fn whom_the_gate_does_not_let_in_waits_in_quarantine_with_the_reason() {
     stage.lab.stop().await.unwrap();
 }
 
+/// A package whose manifest asks for a contract of the future, as one may seem to a later version of the server.
+fn outdated(package: &str) -> Vec<u8> {
+    let mut bytes = std::fs::read(package).unwrap();
+    let (now, then) = (br#"api = "0.9""#, br#"api = "9.9""#);
+    let at = bytes.windows(now.len()).position(|part| part == now);
+    let at = at.expect("the manifest names its API");
+    bytes[at..at + then.len()].copy_from_slice(then);
+    bytes
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_package_that_is_not_taken_any_more_fails_with_its_hooks_and_can_be_replaced() {
+    const GATE: &str = "org.pomona.enrollment-gate";
+    let package = shown(&guest("enrollment-gate").unwrap());
+    let mut stage = Stage::open(&[("--plugins-allow-unsigned", "true")]).await;
+    stage.good(&["plugin", "install", &package]).await;
+    stage.good(&["plugin", "enable", GATE]).await;
+    let database = TestDatabase::sqlite(&stage.files.path().join("server"));
+    for (damaged, reason) in [
+        (outdated(&package), "9.9"),
+        (b"nothing".to_vec(), "no plugin package"),
+    ] {
+        stage.lab.stop().await.unwrap();
+        let file = stage.files.path().join("damaged");
+        std::fs::write(&file, damaged).unwrap();
+        let put = format!("UPDATE plugin SET package = readfile('{}')", file.display());
+        database.query(&put).unwrap();
+        stage.lab.start().await.unwrap();
+        let listed = stage.json(&["plugin", "list"]).await;
+        assert_eq!(listed[0]["state"], "failed", "{listed}");
+        assert!(
+            listed[0]["reason"].as_str().unwrap().contains(reason),
+            "{listed}"
+        );
+        if reason == "9.9" {
+            // It would let everybody in. It is not asked, so nobody comes in unseen.
+            let fleet = stage.fleet(1).await;
+            let device = stage.lab.tenant.devices().await.unwrap().remove(0);
+            assert_eq!(device.state, "quarantined");
+            let told = |event: &Value| event.to_string().contains("could not be asked");
+            stage.wait_for(&device.id, told).await;
+            fleet.stop().await;
+        }
+        stage.good(&["plugin", "install", &package]).await;
+        let listed = stage.json(&["plugin", "list"]).await;
+        assert_eq!(listed[0]["state"], "active", "{listed}");
+    }
+    stage.lab.stop().await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_plugin_returns_for_events_is_carried_out_once_and_in_its_name() {
     let package = shown(&guest("welcome").unwrap());
@@ -215,7 +279,7 @@ async fn a_package_is_refused_where_unsigned_ones_are_not_taken_or_when_it_is_da
         .good(&["plugin", "install", &shown(&signed), "--json"])
         .await;
     let installed: Value = serde_json::from_str(&installed).unwrap();
-    assert_eq!(installed["signed"], true, "{installed}");
+    assert_eq!(installed["trust"], "verified", "{installed}");
     stage.good(&["plugin", "remove", WELCOME]).await;
     let mut bytes = std::fs::read(&path).unwrap();
     let middle = bytes.len() / 2;

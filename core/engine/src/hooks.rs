@@ -150,6 +150,22 @@ pub enum Change {
     Remove(String),
 }
 
+impl Change {
+    /// Carries it out and tells which key it changed; none where it was not allowed to. What is not there is removed already.
+    pub fn apply(self, command: &mut plist::Dictionary) -> Option<String> {
+        let (Self::Set(key, _) | Self::Remove(key)) = &self;
+        if key == "RequestType" {
+            return None;
+        }
+        let key = key.clone();
+        match self {
+            Self::Set(key, value) => drop(command.insert(key, value)),
+            Self::Remove(key) => drop(command.remove(&key)),
+        }
+        Some(key)
+    }
+}
+
 /// Changes commands as they are queued. On error, time-out or absence: its changes are left out.
 #[async_trait]
 pub trait CommandAmendHook: Send + Sync {
@@ -440,10 +456,11 @@ impl Hooks {
             let named = |reason: String| format!("{}: {reason}", hook.name());
             match answer {
                 EnrollmentDecision::Deny(reason) => return EnrollmentDecision::Deny(named(reason)),
-                EnrollmentDecision::Hold(reason) => {
+                // Of several reasons the first one is told.
+                EnrollmentDecision::Hold(reason) if decision == EnrollmentDecision::Allow => {
                     decision = EnrollmentDecision::Hold(named(reason));
                 }
-                EnrollmentDecision::Allow => {}
+                EnrollmentDecision::Hold(_) | EnrollmentDecision::Allow => {}
             }
         }
         decision
@@ -464,17 +481,8 @@ impl Hooks {
             match budget.run(COMMAND_BUDGET, hook.amend(now, draft)).await {
                 Ok(changes) => {
                     for change in changes {
-                        let key = match &change {
-                            Change::Set(key, _) | Change::Remove(key) => key.clone(),
-                        };
-                        if key == "RequestType" {
-                            continue;
-                        }
-                        match change {
-                            Change::Set(key, value) => drop(draft.command.insert(key, value)),
-                            Change::Remove(key) => drop(draft.command.remove(&key)),
-                        }
-                        changed.push((hook.name().to_owned(), key));
+                        let key = change.apply(&mut draft.command);
+                        changed.extend(key.map(|key| (hook.name().to_owned(), key)));
                     }
                 }
                 Err(error) => failed("command-amend", hook.name(), &error),

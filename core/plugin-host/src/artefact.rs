@@ -5,9 +5,10 @@
 
 use std::fs;
 use std::hash::{Hash, Hasher};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::digest::{Context, SHA256};
@@ -26,8 +27,9 @@ const LARGEST: u64 = 512 << 20;
 /// What was not used for so long is taken away.
 const KEPT: Duration = Duration::from_secs(60 * 60 * 24 * 60);
 
-/// Native code of a component, made by our own compiler.
-pub struct Artefact(Vec<u8>);
+/// Native code of a component, made by our own compiler. Clones share it.
+#[derive(Clone)]
+pub struct Artefact(Arc<[u8]>);
 
 impl std::fmt::Debug for Artefact {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -45,17 +47,18 @@ pub struct Artefacts {
 }
 
 impl Artefact {
-    /// What our compiler has made: for `compile`, and for tests which compile in their own process.
+    /// What our compiler has made: for `compile` alone, and for tests, which compile in their own process.
     pub(crate) fn made_here(native: Vec<u8>) -> Self {
-        Self(native)
+        Self(native.into())
     }
 
     /// The component, ready to be linked.
     pub(crate) fn component(&self, engine: &Engine) -> Result<Component, PluginError> {
         // SAFETY: `Component::deserialize` runs what it is given. The bytes of an `Artefact` come from the standard output of
-        // a process that `compile` started from our own executable, or from a file of a `Shelf` whose HMAC with this server's
-        // key was right, which nobody without that key can make and which `Shelf::put` makes of such an `Artefact` only: the
-        // field is private, and nothing else makes one. wasmtime checks besides that they were made for this engine.
+        // the program that `compile` was told to start, which its callers let be their own executable, or from a file of a
+        // `Shelf` whose HMAC with this server's key was right, which nobody without that key can make and which `Shelf::put`
+        // makes of such an `Artefact` only. The field is private and `made_here` has no caller but `compile` and tests.
+        // wasmtime checks besides that they were made for this engine.
         #[allow(unsafe_code)]
         let component = unsafe { Component::deserialize(engine, &self.0) };
         component.map_err(|error| PluginError::Unfit(format!("{error:#}")))
@@ -89,11 +92,12 @@ impl Shelf {
             .mode(0o700)
             .create(folder)?;
         for entry in fs::read_dir(folder)?.flatten() {
+            let ours = is_name(&entry.file_name().to_string_lossy());
             let old = entry
                 .metadata()
                 .and_then(|metadata| metadata.modified())
                 .is_ok_and(|used| used.elapsed().is_ok_and(|time| time > KEPT));
-            if old {
+            if ours && old {
                 // Another process may have been quicker.
                 let _ = fs::remove_file(entry.path());
             }
@@ -110,10 +114,8 @@ impl Shelf {
         let name = name(runtime.engine(kind), component, kind);
         let path = self.folder.join(&name);
         let file = fs::File::open(&path).ok()?;
-        if file.metadata().ok()?.len() > LARGEST {
-            return None;
-        }
-        let mut bytes = fs::read(&path).ok()?;
+        let mut bytes = Vec::new();
+        (&file).take(LARGEST).read_to_end(&mut bytes).ok()?;
         let (code, native) = bytes.split_first_chunk::<CODE>()?;
         let right = self.code(&name, native);
         if constant_time::verify_slices_are_equal(right.as_ref(), code).is_err() {
@@ -125,7 +127,7 @@ impl Shelf {
         }
         // For the next one who looks what is old. It is of no weight when that fails.
         let _ = file.set_modified(SystemTime::now());
-        Some(Artefact(bytes.split_off(CODE)))
+        Some(Artefact(native.into()))
     }
 
     /// Puts the code of a component here.
@@ -169,6 +171,15 @@ impl Shelf {
         context.update(native);
         context.sign()
     }
+}
+
+/// Whether a file of this name can be one of a shelf's: the folder may hold others.
+fn is_name(name: &str) -> bool {
+    let digits = name.split('.').next().unwrap_or_default();
+    let rest = name.get(digits.len()..).unwrap_or_default();
+    digits.len() == 64
+        && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
+        && (rest.is_empty() || rest.ends_with(".part"))
 }
 
 /// A name for what a component becomes on this engine.
@@ -249,17 +260,26 @@ mod tests {
     #[test]
     fn what_nobody_used_for_long_is_taken_away() {
         let folder = tempfile::tempdir().unwrap();
-        let (old, new) = (folder.path().join("old"), folder.path().join("new"));
-        fs::write(&old, "x").unwrap();
-        fs::write(&new, "x").unwrap();
+        let [old, part, new, foreign] = [
+            "a".repeat(64),
+            format!("{}.77.part", "b".repeat(64)),
+            "c".repeat(64),
+            "root.key".into(),
+        ]
+        .map(|name| folder.path().join(name));
+        for path in [&old, &part, &new, &foreign] {
+            fs::write(path, "x").unwrap();
+        }
         let then = SystemTime::now() - KEPT - Duration::from_secs(60);
-        fs::File::options()
-            .write(true)
-            .open(&old)
-            .unwrap()
-            .set_modified(then)
-            .unwrap();
+        for path in [&old, &part, &foreign] {
+            let file = fs::File::options().write(true).open(path).unwrap();
+            file.set_modified(then).unwrap();
+        }
         Shelf::open(folder.path(), &[7; 32]).unwrap();
-        assert!(!old.exists() && new.exists());
+        assert!(!old.exists() && !part.exists());
+        assert!(
+            new.exists() && foreign.exists(),
+            "what is not its own stays"
+        );
     }
 }

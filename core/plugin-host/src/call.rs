@@ -7,16 +7,17 @@ use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest::{Context, SHA256, digest};
 use pomona_engine::TenantId;
-use tokio::sync::Semaphore;
 use wasmtime::{Store, UpdateDeadline};
 
 use crate::bindings::pomona::host::log::Level;
 use crate::bindings::pomona::host::{clock, config, log, random};
 use crate::compile::Kind;
-use crate::limits::{Account, Budget, CONCURRENCY, Limits};
+use crate::limits::{Account, Budget, Limits};
 use crate::manifest::HookName;
 use crate::meter::Meter;
-use crate::rights::{Capabilities, Rights};
+use crate::record::Seen;
+use crate::rights::{Capabilities, Rights, Wish};
+use crate::rooms::Room;
 use crate::runtime::Runtime;
 use crate::services::Services;
 
@@ -64,18 +65,47 @@ pub(crate) struct Whose {
     pub(crate) rights: Rights,
     pub(crate) services: Option<Arc<dyn Services>>,
     /// Its places for calls at the same time.
-    pub(crate) room: Semaphore,
+    pub(crate) room: Room,
+    /// What is noted of its calls.
+    pub(crate) seen: Seen,
+    plugin: String,
 }
 
 impl Whose {
     /// Nobody: a call that is made to look at a plugin.
     pub(crate) fn nobody() -> Arc<Self> {
-        Arc::new(Self {
-            tenant: TenantId(uuid::Uuid::nil()),
-            settings: "{}".into(),
-            rights: Rights::of("", Capabilities::default()),
-            services: None,
-            room: Semaphore::new(CONCURRENCY),
+        let tenant = TenantId(uuid::Uuid::nil());
+        Arc::new(Self::of("", tenant, "{}", Capabilities::default(), None))
+    }
+
+    /// A plugin in a tenant, with nothing noted yet.
+    pub(crate) fn of(
+        plugin: &str,
+        tenant: TenantId,
+        settings: &str,
+        granted: Capabilities,
+        services: Option<Arc<dyn Services>>,
+    ) -> Self {
+        Self {
+            tenant,
+            settings: settings.into(),
+            rights: Rights { granted },
+            services,
+            room: Room::default(),
+            seen: Seen::default(),
+            plugin: plugin.to_owned(),
+        }
+    }
+
+    /// Asks for a right; what is refused is noted.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub(crate) fn check(&self, hook: Option<HookName>, wish: Wish<'_>) -> Result<(), String> {
+        self.rights.check(hook, wish).inspect_err(|why| {
+            self.seen.refused(why);
+            metrics::counter!("pomona_plugin_refusals_total", "plugin" => self.plugin.clone())
+                .increment(1);
         })
     }
 }
@@ -143,7 +173,7 @@ impl Drop for CallState {
     /// However the call ended, its caller may have left long before.
     fn drop(&mut self) {
         let memory = self.account.memory();
-        self.whose.rights.seen.memory(memory);
+        self.whose.seen.memory(memory);
         metrics::gauge!("pomona_plugin_memory_bytes", "plugin" => self.plugin.to_string())
             .set(memory as f64);
     }

@@ -3,6 +3,7 @@
 //! Owns: the compiling, which is done in a process of its own with limits, since a component can be made to be expensive.
 //! What comes of it is an [`Artefact`], which knows what happens to it next.
 
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -42,6 +43,9 @@ impl Kind {
     }
 }
 
+/// The signal that ends a process whose processor time is used up, SIGXCPU (POSIX, `setrlimit`).
+const OUT_OF_TIME: i32 = 24;
+
 /// Limits of the process that compiles.
 #[derive(Clone, Copy, Debug)]
 pub struct CompileLimits {
@@ -77,7 +81,7 @@ pub fn compile_here(component: &[u8], kind: Kind) -> Result<Vec<u8>, PluginError
 }
 
 /// Compiles a component in a process of its own: `program` with `arguments` and the word of the kind, which must call
-/// [`compile_here`] on its standard input.
+/// [`compile_here`] on its standard input. What it gives back is run: name no program but your own.
 ///
 /// # Errors
 /// [`PluginError::Unfit`] with what the compiler said, [`PluginError::Unready`] when it could not come to an end.
@@ -125,6 +129,11 @@ pub async fn compile(
     }
     let told = String::from_utf8_lossy(&output.stderr);
     let told = told.trim();
+    if output.status.signal() == Some(OUT_OF_TIME) {
+        return Err(PluginError::Unfit(
+            "compiling it takes more of the processor than a plugin may have; it is made to be expensive, or far too large".into(),
+        ));
+    }
     if told.is_empty() {
         return Err(failed(format!(
             "the compiler ended with {}: it needed more than it may have",

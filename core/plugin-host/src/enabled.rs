@@ -9,15 +9,14 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 use pomona_engine::{PrincipalId, TenantId};
-use tokio::sync::Semaphore;
 
 use crate::breaker::Breaker;
 use crate::call::{CallState, Whose};
-use crate::limits::{Budget, CONCURRENCY};
+use crate::limits::Budget;
 use crate::manifest::{HookName, Manifest};
 use crate::plugin::{Places, Plugin, PluginError, call_id};
 use crate::record::Figures;
-use crate::rights::{Capabilities, Rights};
+use crate::rights::Capabilities;
 use crate::services::Services;
 
 /// How a tenant has switched a plugin on.
@@ -69,27 +68,21 @@ impl Enabled {
             context.update(&(part.len() as u64).to_be_bytes());
             context.update(part.as_bytes());
         }
-        let id = manifest.id.clone();
+        let whose = Whose::of(
+            &manifest.id,
+            switch.tenant,
+            &switch.settings,
+            granted,
+            services,
+        );
         Self {
             manifest,
             plugin,
             principal: switch.principal,
             stamp: hex::encode(context.finish()),
-            whose: Arc::new(Whose {
-                tenant: switch.tenant,
-                settings: switch.settings.into(),
-                rights: Rights::of(&id, granted),
-                services,
-                room: Semaphore::new(CONCURRENCY),
-            }),
+            whose: Arc::new(whose),
             state: Mutex::default(),
         }
-    }
-
-    /// Whether it can be run.
-    #[must_use]
-    pub fn runs(&self) -> bool {
-        self.plugin.is_ok()
     }
 
     /// Why it cannot be run, if so.
@@ -107,7 +100,7 @@ impl Enabled {
             held_back: breaker.holds_back(Instant::now()),
             ..figures.clone()
         };
-        self.whose.rights.seen.put_into(&mut figures);
+        self.whose.seen.put_into(&mut figures);
         figures
     }
 
@@ -127,6 +120,15 @@ impl Enabled {
         ) -> wasmtime::Result<T>,
     ) -> Result<T, PluginError> {
         let plugin = self.plugin.as_ref().map_err(Clone::clone)?;
+        if self.state.lock().0.holds_back(Instant::now()) {
+            return Err(PluginError::BreakerOpen);
+        }
+        let mut budget = Budget::of(hook);
+        if hook.deterministic() {
+            budget = budget.with_fuel_for(asked + self.whose.settings.len());
+        }
+        // Who waited for a place in vain has not failed; it is the others that were slow.
+        let place = plugin.enter(budget.wall, &self.whose).await?;
         let begun = Instant::now();
         if !self.state.lock().0.lets_through(begun) {
             return Err(PluginError::BreakerOpen);
@@ -138,12 +140,9 @@ impl Enabled {
             // So it stays when the caller gives up.
             failure: Some(("time", "it took longer than its caller would wait".into())),
         };
-        let mut budget = Budget::of(hook);
-        if hook.deterministic() {
-            budget = budget.with_fuel_for(asked + self.whose.settings.len());
-        }
         let outcome = plugin
-            .call(
+            .call_at(
+                place,
                 budget,
                 call_id.to_owned(),
                 Some(hook),

@@ -111,7 +111,7 @@ impl Enabled {
         hook: HookName,
         effects: Vec<crate::bindings::pomona::types::effect::Keyed>,
     ) -> Result<Vec<KeyedEffect>, HookError> {
-        convert::effects(&self.manifest, &self.whose.rights, hook, effects)
+        convert::effects(&self.manifest, &self.whose, hook, effects)
             .map_err(|problem| HookError::Permanent(short(&problem)))
     }
 
@@ -124,7 +124,10 @@ impl Enabled {
 
 fn told(error: PluginError) -> HookError {
     match error {
-        PluginError::Time(_) | PluginError::BreakerOpen => HookError::Retryable(error.to_string()),
+        PluginError::Time(_)
+        | PluginError::BreakerOpen
+        | PluginError::NoPlace(_)
+        | PluginError::Unready(_) => HookError::Retryable(error.to_string()),
         error => HookError::Permanent(error.to_string()),
     }
 }

@@ -44,7 +44,7 @@ impl CallState {
     /// Counts the call and asks for the right; gives whoever serves.
     fn admitted(&mut self, wish: Wish<'_>) -> Served<Arc<dyn Services>> {
         self.counted()?;
-        if let Err(why) = self.whose.rights.check(self.hook, wish) {
+        if let Err(why) = self.whose.check(self.hook, wish) {
             return Ok(Err(AccessError::Denied(why)));
         }
         Ok(self.whose.services.clone().ok_or_else(|| {
@@ -209,11 +209,7 @@ impl metrics::Host for CallState {
     async fn add(&mut self, name: String, delta: u32) -> wasmtime::Result<()> {
         self.counted()?;
         // The function has no way to refuse: what is not granted is counted as refused, and nothing else.
-        let allowed = self
-            .whose
-            .rights
-            .check(self.hook, Wish::Count(&name))
-            .is_ok();
+        let allowed = self.whose.check(self.hook, Wish::Count(&name)).is_ok();
         let plugin = self.plugin().to_owned();
         if allowed {
             ::metrics::counter!("pomona_plugin_own_total", "plugin" => plugin, "name" => name)

@@ -9,9 +9,6 @@ use wasmtime::ResourceLimiter;
 
 use crate::manifest::{HookName, Manifest};
 
-/// Calls of a plugin for one tenant at the same time.
-pub(crate) const CONCURRENCY: usize = 8;
-
 /// Limits of every call of a plugin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {

@@ -244,8 +244,43 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// Reads one that was good when it was taken, and may not be any more.
-    pub(crate) fn read(text: &str) -> Result<Self, ManifestError> {
+    /// Reads one that was good when it was taken. One that is not any more, for this version of the server, comes with why; of
+    /// one that cannot even be read, only what it is called and which hooks it has: they are there to fail.
+    ///
+    /// # Errors
+    /// [`ManifestError`] when not even that can be told.
+    pub(crate) fn kept(text: &str) -> Result<(Self, Option<ManifestError>), ManifestError> {
+        match Self::read(text) {
+            Ok(manifest) => {
+                let problem = manifest.check().err();
+                Ok((manifest, problem))
+            }
+            Err(error) => match Self::outline(text) {
+                Some(outline) => Ok((outline, Some(error))),
+                None => Err(error),
+            },
+        }
+    }
+
+    fn outline(text: &str) -> Option<Self> {
+        let table = text.parse::<toml::Table>().ok()?;
+        let mut outline = toml::Table::new();
+        for name in ["id", "version", "title"] {
+            outline.insert(name.into(), table.get(name)?.as_str()?.into());
+        }
+        outline.insert("api".into(), crate::API.into());
+        let named = table.get("hooks")?.as_table()?;
+        let known = HookName::ALL
+            .into_iter()
+            .filter(|hook| named.contains_key(hook.as_str()));
+        let hooks: toml::Table = known
+            .map(|hook| (hook.as_str().to_owned(), toml::Table::new().into()))
+            .collect();
+        outline.insert("hooks".into(), hooks.into());
+        outline.try_into().ok()
+    }
+
+    fn read(text: &str) -> Result<Self, ManifestError> {
         if text.len() > MAX_MANIFEST {
             return Err(ManifestError::Syntax(format!(
                 "it has {} bytes; at most {MAX_MANIFEST} are read",

@@ -3,30 +3,20 @@
 //! Owns: the format of a `.pomona` package (a tar archive of `plugin.toml`, `plugin.wasm`, the schema of its settings and its
 //! fixtures), and its digest, by which it is approved, run and revoked. Reads nothing that is not named here.
 
+mod archive;
+
 use std::collections::BTreeMap;
-use std::io::Read;
 
 use aws_lc_rs::digest::{Context, SHA256};
 
+use archive::{
+    BLOCK, COMPONENT, COUNTERSIGNATURE, MANIFEST, MAX_MEMBERS, SCHEMA, SIGNATURE, admit, too_large,
+    too_many, unpack,
+};
+pub use archive::{MAX_COMPONENT, MAX_PACKAGE};
+
 use crate::manifest::{Manifest, ManifestError};
 use crate::signature::{Role, Signature, SigningKey};
-
-/// The largest package, in bytes.
-pub const MAX_PACKAGE: usize = 40 << 20;
-/// The largest component, in bytes.
-pub const MAX_COMPONENT: usize = 32 << 20;
-/// The largest of the other members.
-const MAX_TEXT: usize = 1 << 20;
-/// A package is made of blocks of so many bytes; each member has one more than its content fills.
-const BLOCK: usize = 512;
-/// Members at most.
-const MAX_MEMBERS: usize = 1_000;
-
-const MANIFEST: &str = "plugin.toml";
-const COMPONENT: &str = "plugin.wasm";
-const SCHEMA: &str = "settings.schema.json";
-const SIGNATURE: &str = "signature.json";
-const COUNTERSIGNATURE: &str = "countersignature.json";
 
 /// Why a package is refused.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
@@ -102,9 +92,7 @@ impl Package {
     /// # Errors
     /// [`PackageError`] when it cannot be read at all.
     pub fn read_kept(bytes: &[u8]) -> Result<(Self, Option<ManifestError>), PackageError> {
-        let package = Self::of(unpack(bytes)?)?;
-        let problem = package.manifest.check().err();
-        Ok((package, problem))
+        Self::of(unpack(bytes)?)
     }
 
     /// The fixtures by name, without their folder.
@@ -169,12 +157,15 @@ impl Package {
         if size > MAX_PACKAGE {
             return Err(too_large("the package", size, MAX_PACKAGE));
         }
-        let package = Self::of(members)?;
-        package.manifest.check()?;
-        Ok(package)
+        match Self::of(members)? {
+            (package, None) => Ok(package),
+            (_, Some(problem)) => Err(problem.into()),
+        }
     }
 
-    fn of(mut members: BTreeMap<String, Vec<u8>>) -> Result<Self, PackageError> {
+    fn of(
+        mut members: BTreeMap<String, Vec<u8>>,
+    ) -> Result<(Self, Option<ManifestError>), PackageError> {
         let signature = take_signature(&mut members, SIGNATURE)?;
         let countersignature = take_signature(&mut members, COUNTERSIGNATURE)?;
         let text = |name: &str| match members.get(name) {
@@ -184,7 +175,8 @@ impl Package {
                 .map_err(|_| PackageError::Format(format!("{name} is no UTF-8"))),
         };
         let missing = |name| PackageError::Format(format!("{name} is missing"));
-        let manifest = Manifest::read(&text(MANIFEST)?.ok_or_else(|| missing(MANIFEST))?)?;
+        let (manifest, problem) =
+            Manifest::kept(&text(MANIFEST)?.ok_or_else(|| missing(MANIFEST))?)?;
         let component = members
             .get(COMPONENT)
             .cloned()
@@ -218,7 +210,7 @@ impl Package {
                     .map_err(|error| PackageError::Signature(format!("{name}: {error}")))?;
             }
         }
-        Ok(package)
+        Ok((package, problem))
     }
 
     /// Every member, signatures included.
@@ -271,63 +263,6 @@ impl Package {
     }
 }
 
-/// The members of a package. What is too large or does not belong in one is not read.
-fn unpack(bytes: &[u8]) -> Result<BTreeMap<String, Vec<u8>>, PackageError> {
-    if bytes.len() > MAX_PACKAGE {
-        return Err(too_large("the package", bytes.len(), MAX_PACKAGE));
-    }
-    let format = |error: std::io::Error| PackageError::Format(error.to_string());
-    let mut archive = tar::Archive::new(bytes);
-    let mut members = BTreeMap::new();
-    for entry in archive.entries().map_err(format)? {
-        let mut entry = entry.map_err(format)?;
-        if entry.header().entry_type() != tar::EntryType::Regular {
-            return Err(PackageError::Format(
-                "it holds more than plain files".into(),
-            ));
-        }
-        let path = entry.path_bytes();
-        let name = std::str::from_utf8(&path)
-            .map_err(|_| PackageError::Format("a name is no UTF-8".into()))?
-            .to_owned();
-        let size = usize::try_from(entry.size()).unwrap_or(usize::MAX);
-        admit(&name, size)?;
-        let mut content = Vec::with_capacity(size);
-        entry.read_to_end(&mut content).map_err(format)?;
-        if content.len() != size {
-            return Err(PackageError::Format(format!("{name} is cut short")));
-        }
-        if members.insert(name.clone(), content).is_some() {
-            return Err(PackageError::Format(format!("{name} is in it twice")));
-        }
-        if members.len() > MAX_MEMBERS {
-            return Err(too_many());
-        }
-    }
-    Ok(members)
-}
-
-/// Whether a member of this name and size may be in a package.
-fn admit(name: &str, size: usize) -> Result<(), PackageError> {
-    if !known(name) {
-        return Err(PackageError::Format(format!(
-            "{name:?} does not belong in it; the names of fixtures are letters, digits and -_. and end in .json"
-        )));
-    }
-    let most = match name {
-        COMPONENT => MAX_COMPONENT,
-        _ => MAX_TEXT,
-    };
-    match size > most {
-        true => Err(too_large(name, size, most)),
-        false => Ok(()),
-    }
-}
-
-fn too_many() -> PackageError {
-    PackageError::Format(format!("it has more than {MAX_MEMBERS} members"))
-}
-
 /// Takes a signature out of the members.
 fn take_signature(
     members: &mut BTreeMap<String, Vec<u8>>,
@@ -341,27 +276,9 @@ fn take_signature(
         .map_err(|error| PackageError::Signature(format!("{name}: {error}")))
 }
 
-/// The names that may stand in a package.
-fn known(name: &str) -> bool {
-    if [MANIFEST, COMPONENT, SCHEMA, SIGNATURE, COUNTERSIGNATURE].contains(&name) {
-        return true;
-    }
-    name.strip_prefix("fixtures/").is_some_and(|rest| {
-        rest.ends_with(".json")
-            && rest.len() <= 90
-            && rest
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
-            && !rest.starts_with('.')
-    })
-}
-
-fn too_large(what: &str, size: usize, most: usize) -> PackageError {
-    PackageError::TooLarge(format!("{what} has {size} bytes; at most {most} are taken"))
-}
-
 #[cfg(test)]
 mod tests {
+    use super::archive::MAX_TEXT;
     use super::*;
 
     const TOML: &str = "id = \"org.example.a\"\nversion = \"1.0.0\"\napi = \"0.9\"\ntitle = \"A\"\n[hooks.events]\n";
@@ -424,6 +341,21 @@ mod tests {
         let (kept, problem) = Package::read_kept(&bytes).unwrap();
         assert_eq!(kept.manifest.hooks.len(), 1);
         assert!(problem.is_some());
+        // What this version cannot even read still says which hooks are to fail.
+        let toml = format!("{toml}[hooks.command-validate]\nmood = \"new\"\n[hooks.farewell]\n");
+        let bytes = archive(&[("plugin.toml", toml.as_bytes()), ("plugin.wasm", b"\0asm")]);
+        let (kept, problem) = Package::read_kept(&bytes).unwrap();
+        assert_eq!(kept.manifest.id, "org.example.a");
+        let hooks: Vec<&str> = kept
+            .manifest
+            .hooks
+            .keys()
+            .map(|hook| hook.as_str())
+            .collect();
+        assert_eq!(hooks, ["command-validate", "events"]);
+        assert!(problem.unwrap().to_string().contains("99.0"));
+        let bytes = archive(&[("plugin.toml", b"hooks"), ("plugin.wasm", b"\0asm")]);
+        assert!(Package::read_kept(&bytes).is_err());
         assert_eq!(
             Package::read_kept(&package().write().unwrap()).unwrap().1,
             None

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use wasmtime::Engine;
 use wasmtime::component::{Component, InstancePre};
@@ -17,6 +18,7 @@ use crate::limits::{Budget, Limits};
 use crate::manifest::{HookName, Manifest};
 use crate::meter::Meter;
 use crate::rights::{Capabilities, right_of};
+use crate::rooms::Place;
 use crate::runtime::{Runtime, linker};
 
 /// Why a plugin gave no answer, or cannot be loaded.
@@ -37,6 +39,9 @@ pub enum PluginError {
     /// It could not be made ready, which says nothing about it: the machine was too busy, or had no room.
     #[error("it could not be made ready: {0}")]
     Unready(String),
+    /// So many calls were under way that its turn did not come, which says nothing about it.
+    #[error("too many calls of plugins are under way; its turn did not come within {0} ms")]
+    NoPlace(u128),
     /// It keeps failing and is left alone for a while.
     #[error("it keeps failing; calls are held back for 30 s")]
     BreakerOpen,
@@ -52,6 +57,7 @@ impl PluginError {
             Self::Exhausted(what) => what,
             Self::Time(_) => "time",
             Self::Unready(_) => "unready",
+            Self::NoPlace(_) => "no place",
             Self::BreakerOpen => "held back",
         }
     }
@@ -270,9 +276,38 @@ impl Plugin {
         self.limits
     }
 
-    /// Runs `work` on a fresh instance, within its time.
+    /// Waits for a place, as long as a call may take.
+    pub(crate) async fn enter<'a>(
+        &'a self,
+        wall: Duration,
+        whose: &'a Whose,
+    ) -> Result<Place<'a>, PluginError> {
+        let entered = self.runtime.rooms().enter(&whose.room, whose.tenant);
+        let timely = tokio::time::timeout(wall, entered).await;
+        timely.map_err(|_| PluginError::NoPlace(wall.as_millis()))
+    }
+
+    /// Runs `work` on a fresh instance, within its time, when its turn has come.
     pub(crate) async fn call<T>(
         &self,
+        budget: Budget,
+        call_id: String,
+        hook: Option<HookName>,
+        whose: Arc<Whose>,
+        work: impl AsyncFnOnce(
+            &mut wasmtime::Store<CallState>,
+            wasmtime::component::Instance,
+        ) -> wasmtime::Result<T>,
+    ) -> Result<T, PluginError> {
+        let place = self.enter(budget.wall, &whose).await?;
+        self.call_at(place, budget, call_id, hook, whose.clone(), work)
+            .await
+    }
+
+    /// Runs `work` on a fresh instance, within its time.
+    pub(crate) async fn call_at<T>(
+        &self,
+        place: Place<'_>,
         budget: Budget,
         call_id: String,
         hook: Option<HookName>,
@@ -285,13 +320,12 @@ impl Plugin {
         let meter = Meter::default();
         let pre = &self.linked(budget)?.pre;
         let metered = meter.measure(async {
-            let _place = self.runtime.rooms().enter(&whose.room, whose.tenant).await;
             let plan = CallPlan {
                 limits: self.limits,
                 budget,
                 plugin: self.id.clone(),
                 call_id,
-                whose: whose.clone(),
+                whose,
                 hook,
                 meter: meter.clone(),
             };
@@ -312,6 +346,7 @@ impl Plugin {
             outcome.map_err(|error| blame(&state, &error))
         });
         let timely = tokio::time::timeout(budget.wall, metered).await;
+        drop(place);
         timely.unwrap_or(Err(PluginError::Time(budget.wall.as_millis())))
     }
 }

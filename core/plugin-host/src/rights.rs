@@ -4,13 +4,11 @@
 //! question that every host function and every effect has to pass. Carries nothing out.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use url::Url;
 
 use crate::manifest::HookName;
-use crate::record::Seen;
 
 /// Rights. The same form is asked for by a manifest and granted by an operator or a tenant.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -356,34 +354,14 @@ pub(crate) enum Wish<'a> {
 #[derive(Clone, Debug)]
 pub(crate) struct Rights {
     pub(crate) granted: Capabilities,
-    /// Where refusals are noted.
-    pub(crate) seen: Arc<Seen>,
-    plugin: Arc<str>,
 }
 
 impl Rights {
-    /// The rights of a plugin, with nothing refused yet.
-    pub(crate) fn of(plugin: &str, granted: Capabilities) -> Self {
-        Self {
-            granted,
-            seen: Arc::default(),
-            plugin: plugin.into(),
-        }
-    }
-
-    /// The one place where a wish is allowed or refused. The refusal names the right that is missing, and is noted.
+    /// The one place where a wish is allowed or refused. The refusal names the right that is missing.
     ///
     /// # Errors
     /// The refusal.
     pub(crate) fn check(&self, hook: Option<HookName>, wish: Wish<'_>) -> Result<(), String> {
-        self.allowed(hook, wish).inspect_err(|why| {
-            self.seen.refused(why);
-            metrics::counter!("pomona_plugin_refusals_total", "plugin" => self.plugin.to_string())
-                .increment(1);
-        })
-    }
-
-    fn allowed(&self, hook: Option<HookName>, wish: Wish<'_>) -> Result<(), String> {
         let held = &self.granted;
         let missing = |right: String| Err(format!("{right} is not granted"));
         if let Some(hook) = hook
@@ -462,8 +440,12 @@ mod tests {
 
     #[test]
     fn every_wish_is_refused_by_name_where_its_right_is_missing() {
-        let none = Rights::of("org.example.a", Capabilities::default());
-        let all = Rights::of("org.example.a", rights(ALL));
+        let none = Rights {
+            granted: Capabilities::default(),
+        };
+        let all = Rights {
+            granted: rights(ALL),
+        };
         let url = Url::parse("https://api.example.org/x").unwrap();
         let wishes = [
             (Wish::ReadDevice, "capabilities.devices.read"),

@@ -1,7 +1,7 @@
 //! How many calls are made at the same time.
 //!
-//! Owns: the places: so many for a plugin in a tenant, for a tenant, and for all. Who finds none waits, in the order of coming
-//! and within the time of the call, so that no plugin and no tenant takes the places of the others. Ends no call.
+//! Owns: the places: so many for a plugin in a tenant, for a tenant, and for all. Who finds none waits, in the order of coming, so
+//! that no tenant takes the places of the others, and no plugin alone those of its tenant. Ends no call.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,8 +10,22 @@ use parking_lot::Mutex;
 use pomona_engine::TenantId;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
+/// Calls of one plugin for one tenant at the same time.
+const OF_A_PLUGIN: usize = 8;
 /// Calls of one tenant at the same time.
 const OF_A_TENANT: usize = 16;
+/// Calls at the same time in the whole process.
+pub(crate) const OF_ALL: u32 = 256;
+
+/// The places of a plugin in a tenant.
+#[derive(Debug)]
+pub(crate) struct Room(Semaphore);
+
+impl Default for Room {
+    fn default() -> Self {
+        Self(Semaphore::new(OF_A_PLUGIN))
+    }
+}
 
 /// The places of a process.
 pub(crate) struct Rooms {
@@ -36,7 +50,7 @@ impl Rooms {
     }
 
     /// Waits for a place: first for one of the plugin's `own`, then for one of the tenant's, then for one of all.
-    pub(crate) async fn enter<'a>(&'a self, own: &'a Semaphore, tenant: TenantId) -> Place<'a> {
+    pub(crate) async fn enter<'a>(&'a self, own: &'a Room, tenant: TenantId) -> Place<'a> {
         let of_tenant = self
             .tenants
             .lock()
@@ -45,7 +59,7 @@ impl Rooms {
             .clone();
         // None of them is ever closed, so there is no error to tell.
         Place {
-            _own: own.acquire().await.ok(),
+            _own: own.0.acquire().await.ok(),
             _tenant: of_tenant.acquire_owned().await.ok(),
             _all: self.all.acquire().await.ok(),
         }
@@ -74,7 +88,7 @@ mod tests {
             TenantId(uuid::Uuid::from_u128(1)),
             TenantId(uuid::Uuid::from_u128(2)),
         );
-        let plugins: Vec<Semaphore> = (0..4).map(|_| Semaphore::new(8)).collect();
+        let plugins: Vec<Room> = (0..4).map(|_| Room::default()).collect();
         let mut held = Vec::new();
         for _ in 0..8 {
             held.push(now(rooms.enter(&plugins[0], a)).unwrap());

@@ -15,12 +15,10 @@ use wasmtime::{
 use crate::bindings::pomona::host;
 use crate::call::CallState;
 use crate::compile::Kind;
-use crate::rooms::Rooms;
+use crate::rooms::{OF_ALL, Rooms};
 
 /// How often a running guest is looked at.
 pub(crate) const TICK: Duration = Duration::from_millis(5);
-/// Calls at the same time in the whole process.
-const POOL: u32 = 256;
 
 /// Why the engines cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -78,7 +76,7 @@ impl Runtime {
         Ok(Self(Arc::new(Inner {
             interactive,
             deterministic,
-            rooms: Rooms::new(POOL),
+            rooms: Rooms::new(OF_ALL),
             stop,
         })))
     }
@@ -124,13 +122,13 @@ pub(crate) fn config(kind: Kind, pool: bool) -> Config {
     if pool {
         let mut pooling = PoolingAllocationConfig::new();
         pooling
-            .total_component_instances(POOL)
+            .total_component_instances(OF_ALL)
             // CPython is 38 core instances, QuickJS is 11 with three memories: a pool must not run dry of parts while it
             // has room for calls. An instance costs no address space, a memory costs 4 GiB of it.
-            .total_core_instances(POOL * 40)
-            .total_memories(POOL * 3)
-            .total_tables(POOL * 4)
-            .total_stacks(POOL)
+            .total_core_instances(OF_ALL * 40)
+            .total_memories(OF_ALL * 3)
+            .total_tables(OF_ALL * 4)
+            .total_stacks(OF_ALL)
             .max_core_instances_per_component(64)
             .max_memories_per_component(8)
             .max_tables_per_component(64)

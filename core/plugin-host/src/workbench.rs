@@ -11,16 +11,14 @@ use std::time::{Duration, Instant};
 
 use pomona_engine::TenantId;
 use serde_json::{Map, Value, json};
-use tokio::sync::Semaphore;
 use wasmtime::component::Val;
 use wasmtime::component::types::{ComponentFunc, ComponentInstance, ComponentItem, Type};
 
 use crate::call::{Heard, Whose, seed_of};
 use crate::json::{JsonError, Style, below, known, lift, lower, lower_as, plainest};
-use crate::limits::{Budget, CONCURRENCY};
+use crate::limits::Budget;
 use crate::manifest::HookName;
 use crate::plugin::{Plugin, PluginError};
-use crate::rights::Rights;
 use crate::services::Services;
 
 /// The time at which a question is asked that names none: 2026-09-01T08:00:00Z, in milliseconds.
@@ -342,13 +340,13 @@ impl Plugin {
             results: found.results().len(),
             seed: seed.unwrap_or_else(|| seed_of(&call_id)),
             call_id,
-            whose: Arc::new(Whose {
-                tenant: TenantId(uuid::Uuid::nil()),
-                settings: question.settings.to_string().into(),
-                rights: Rights::of(&self.manifest().id, self.manifest().capabilities.clone()),
-                services: question.services.clone(),
-                room: Semaphore::new(CONCURRENCY),
-            }),
+            whose: Arc::new(Whose::of(
+                &self.manifest().id,
+                TenantId(uuid::Uuid::nil()),
+                &question.settings.to_string(),
+                self.manifest().capabilities.clone(),
+                question.services.clone(),
+            )),
         })
     }
 

@@ -1,10 +1,10 @@
 //! The files in a server's folder.
 //!
-//! Owns: their names, and the writing of those that nobody else may read.
+//! Owns: their names, the writing of those that nobody else may read, and how a file is put in the place of another.
 
-use std::fs::OpenOptions;
+use std::fs::{OpenOptions, Permissions};
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use anyhow::Context;
@@ -49,6 +49,31 @@ fn write_new(path: &Path, text: &str, mode: u32) -> anyhow::Result<()> {
     write().with_context(|| format!("cannot write {}", path.display()))
 }
 
+/// Puts a file in the place of the one that is there, or of none: at every moment it is the old one or the new one, whole.
+/// It keeps the permissions of the old one. A link in its place is replaced, not followed.
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let put = || -> std::io::Result<()> {
+        let mut file = tempfile::Builder::new()
+            .prefix(".unfinished-")
+            .permissions(Permissions::from_mode(0o666))
+            .tempfile_in(folder)?;
+        file.write_all(bytes)?;
+        if let Ok(old) = path.symlink_metadata()
+            && old.is_file()
+        {
+            file.as_file().set_permissions(old.permissions())?;
+        }
+        file.as_file().sync_all()?;
+        file.persist(path)?;
+        Ok(())
+    };
+    put().with_context(|| format!("cannot write {}", path.display()))
+}
+
 /// Writes a secret in place of the one that is there.
 pub(crate) fn replace_secret(path: &Path, text: &str) -> anyhow::Result<()> {
     let fresh = path.with_extension("fresh");
@@ -60,4 +85,33 @@ pub(crate) fn replace_secret(path: &Path, text: &str) -> anyhow::Result<()> {
     }
     write_secret(&fresh, text)?;
     std::fs::rename(&fresh, path).with_context(|| format!("cannot replace {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_whole_and_keeps_its_permissions() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("a.pomona");
+        let mode = || path.metadata().unwrap().permissions().mode() & 0o777;
+        replace(&path, b"first").unwrap();
+        let usual = place.path().join("usual");
+        std::fs::write(&usual, "").unwrap();
+        let usual = usual.metadata().unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(), usual, "as that of any file");
+        std::fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
+        replace(&path, b"second").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"second");
+        assert_eq!(mode(), 0o640);
+
+        // What cannot be put there leaves nothing behind.
+        let full = place.path().join("full");
+        std::fs::create_dir(&full).unwrap();
+        std::fs::write(full.join("x"), "").unwrap();
+        let told = replace(&full, b"third").unwrap_err().to_string();
+        assert!(told.contains("cannot write"), "{told}");
+        assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 3);
+    }
 }

@@ -133,8 +133,8 @@ fn table(plugins: &[Value]) -> String {
             health["state"].as_str().unwrap_or("off").to_owned(),
             health["calls"].to_string(),
             health["failures"].to_string(),
-            format!("{} µs", health["mean_micros"]),
-            format!("{} µs", health["p99_micros"]),
+            micros(&health["mean_micros"]),
+            micros(&health["p99_micros"]),
             format!(
                 "{} KiB",
                 health["memory_high_bytes"].as_u64().unwrap_or(0) / 1024
@@ -142,6 +142,12 @@ fn table(plugins: &[Value]) -> String {
         ]);
     }
     table.text()
+}
+
+/// A time, or a dash where nothing was called.
+fn micros(time: &Value) -> String {
+    time.as_u64()
+        .map_or("–".into(), |time| format!("{time} µs"))
 }
 
 #[cfg(test)]
@@ -163,6 +169,9 @@ mod tests {
             told.contains("Quiet hours  active     12         0   87 µs     256 µs  2048 KiB"),
             "{told}"
         );
+        let idle = json!({ "title": "Idle", "health": { "state": "active", "calls": 0, "mean_micros": 0, "p99_micros": null } });
+        let told = table(&[idle]);
+        assert!(told.contains('–') && !told.contains("null µs"), "{told}");
         assert_eq!(table(&[]), "");
         let finding = |verdict: &str| json!({ "title": "A passcode is set", "verdict": verdict });
         let told = rules(&[finding("pass"), finding("pass"), finding("unknown")]);

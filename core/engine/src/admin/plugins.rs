@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::caller::Caller;
 use super::instant::Instant;
@@ -107,8 +107,6 @@ pub struct InstalledPlugin {
     pub version: String,
     /// The digest of its package, SHA-256 in hexadecimal.
     pub digest: String,
-    /// Whether a signature that counts here stood on it.
-    pub signed: bool,
     /// Who vouched for it when it was installed.
     pub trust: TrustLevel,
     /// The key of its publisher's signature.
@@ -149,20 +147,18 @@ pub struct WaitingVersion {
 
 impl InstalledPlugin {
     fn of(row: PluginRow, revocations: &Revocations) -> Self {
+        let revoked = revocations.of(&row.digest, row.vouched.keys());
         let Vouched {
             level,
             signed_by,
             countersigned_by,
         } = row.vouched;
-        let keys = [&signed_by, &countersigned_by];
-        let keys = keys.into_iter().filter_map(|key| key.as_deref());
         Self {
-            revoked: revocations.of(&row.digest, keys),
+            revoked,
             id: row.id,
             title: row.title,
             version: row.version,
             digest: row.digest,
-            signed: level != TrustLevel::Unsigned,
             trust: level,
             signed_by,
             countersigned_by,
@@ -196,7 +192,7 @@ pub struct TenantPlugin {
     pub health: Option<PluginHealth>,
 }
 
-fn host(engine: &Engine) -> Result<&dyn PluginHost> {
+pub(super) fn host(engine: &Engine) -> Result<&dyn PluginHost> {
     engine.plugin_host().ok_or_else(|| {
         Error::Conflict(
             "this server runs no plugins; the operator can switch plugins.enabled on".into(),
@@ -251,17 +247,16 @@ async fn more_than_before(engine: &Engine, row: &PluginRow, asked: &Value) -> Re
     let Some(host) = engine.plugin_host() else {
         return Ok(Vec::new());
     };
-    let mut more = more_than_granted(engine, row, asked).await?;
     let package = engine.store().plugin_package(&row.id).await?;
-    let before = host.asked(&package).map_err(Error::Invalid)?;
+    // What cannot be read any more asks for nothing: then all that was not granted is news.
+    let Ok(before) = host.asked(&package) else {
+        let granted = row.rights.as_deref().map_or_else(|| json!({}), parsed);
+        return host.beyond(asked, &granted).map_err(Error::Invalid);
+    };
+    let mut more = more_than_granted(engine, row, asked).await?;
     let news = host.beyond(asked, &before).map_err(Error::Invalid)?;
     more.retain(|sentence| news.contains(sentence));
     Ok(more)
-}
-
-/// Whose packages are taken here.
-pub(crate) fn trust(engine: &Engine) -> Result<TrustPolicy> {
-    Ok(host(engine)?.trust())
 }
 
 /// The longest reference in a registry.
@@ -301,7 +296,6 @@ pub(crate) async fn install(
             version: found.version,
             title: found.title,
             digest: found.digest,
-            signed: found.vouched.level != TrustLevel::Unsigned,
             source,
             rights: found.rights.to_string(),
             offered_at: store.clock().now(),
@@ -414,7 +408,7 @@ pub(crate) async fn remove(engine: &Engine, caller: &Caller, id: &str) -> Result
     Ok(())
 }
 
-async fn refresh(engine: &Engine) {
+pub(super) async fn refresh(engine: &Engine) {
     if let Some(host) = engine.plugin_host() {
         host.refresh().await;
     }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::caller::Caller;
 use super::instant::Instant;
+use super::plugins;
 use crate::clock::Micros;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
@@ -18,8 +19,6 @@ const LONGEST_REASON: usize = 500;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum TrustLevel {
-    /// A part of the server.
-    Core,
     /// A publisher whose key the operator trusts has signed it.
     Verified,
     /// The operator's organisation has signed this very package.
@@ -33,7 +32,6 @@ impl TrustLevel {
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Core => "core",
             Self::Verified => "verified",
             Self::Organisation => "organisation",
             Self::Unsigned => "unsigned",
@@ -44,7 +42,6 @@ impl TrustLevel {
     #[must_use]
     pub fn from_word(word: &str) -> Self {
         match word {
-            "core" => Self::Core,
             "verified" => Self::Verified,
             "organisation" => Self::Organisation,
             _ => Self::Unsigned,
@@ -61,6 +58,15 @@ pub struct Vouched {
     pub signed_by: Option<String>,
     /// The key of an organisation's signature on it.
     pub countersigned_by: Option<String>,
+}
+
+impl Vouched {
+    /// The keys of its signatures.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        [&self.signed_by, &self.countersigned_by]
+            .into_iter()
+            .filter_map(|key| key.as_deref())
+    }
 }
 
 /// Whose packages are taken here.
@@ -176,6 +182,11 @@ pub struct NewRevocation {
     pub reason: String,
 }
 
+/// Whose packages are taken here.
+pub(crate) fn policy(engine: &Engine) -> Result<TrustPolicy> {
+    Ok(plugins::host(engine)?.trust())
+}
+
 /// Everything that is revoked, the latest first.
 pub(crate) async fn list(engine: &Engine) -> Result<Vec<Revocation>> {
     let all = engine.store().plugin_revocations().await?;
@@ -207,7 +218,7 @@ pub(crate) async fn revoke(
         .store()
         .revoke_plugins(caller.actor(), row.clone())
         .await?;
-    refresh(engine).await;
+    plugins::refresh(engine).await;
     Ok(row.into())
 }
 
@@ -222,14 +233,8 @@ pub(crate) async fn unrevoke(engine: &Engine, caller: &Caller, name: &str) -> Re
         .store()
         .unrevoke_plugins(caller.actor(), kind, &value)
         .await?;
-    refresh(engine).await;
+    plugins::refresh(engine).await;
     Ok(())
-}
-
-async fn refresh(engine: &Engine) {
-    if let Some(host) = engine.plugin_host() {
-        host.refresh().await;
-    }
 }
 
 fn digits(kind: RevocationKind, text: &str) -> Result<String> {
@@ -285,7 +290,6 @@ mod tests {
     #[test]
     fn a_level_is_read_as_it_was_written() {
         for level in [
-            TrustLevel::Core,
             TrustLevel::Verified,
             TrustLevel::Organisation,
             TrustLevel::Unsigned,

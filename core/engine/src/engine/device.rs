@@ -240,7 +240,7 @@ impl Engine {
 
     async fn decide(&self, job: &CheckInJob, quarantine: bool) -> Decision {
         let CheckIn::Authenticate(message) = &job.message.message else {
-            return Decision::Hold("nothing was asked".into());
+            return Decision::Hold("only an Authenticate can be decided about".into());
         };
         let request = EnrollmentRequest {
             device: DeviceSnapshot {

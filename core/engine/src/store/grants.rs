@@ -26,8 +26,6 @@ pub struct WaitingRow {
     pub title: String,
     /// The digest of its package.
     pub digest: String,
-    /// Whether a signature that counts here stood on it.
-    pub signed: bool,
     /// The reference in a registry that it was fetched by, as whoever offered it told.
     pub source: Option<String>,
     /// What it asks for, as JSON.
@@ -70,7 +68,7 @@ impl Store {
         let mut tx = self.begin_read().await?;
         let rows = tx
             .query(
-                "SELECT plugin_id, version, title, digest, signed, rights, offered_at, source
+                "SELECT plugin_id, version, title, digest, rights, offered_at, source
                  FROM plugin_waiting ORDER BY plugin_id",
                 args![],
             )
@@ -83,10 +81,9 @@ impl Store {
                     version: row.text(1)?,
                     title: row.text(2)?,
                     digest: row.text(3)?,
-                    signed: row.int(4)? != 0,
-                    rights: row.text(5)?,
-                    offered_at: row.int(6)?,
-                    source: row.opt_text(7)?,
+                    rights: row.text(4)?,
+                    offered_at: row.int(5)?,
+                    source: row.opt_text(6)?,
                 })
             })
             .collect()
@@ -101,10 +98,10 @@ impl Store {
     ) -> Result<()> {
         let mut tx = self.begin().await?;
         tx.execute(
-            "INSERT INTO plugin_waiting (plugin_id, version, title, digest, package, signed, rights, offered_at, source)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+            "INSERT INTO plugin_waiting (plugin_id, version, title, digest, package, rights, offered_at, source)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?)
              ON CONFLICT (plugin_id) DO UPDATE SET version = excluded.version, title = excluded.title,
-                digest = excluded.digest, package = excluded.package, signed = excluded.signed, rights = excluded.rights,
+                digest = excluded.digest, package = excluded.package, rights = excluded.rights,
                 offered_at = excluded.offered_at, source = excluded.source",
             args![
                 row.plugin.as_str(),
@@ -112,7 +109,6 @@ impl Store {
                 row.title.as_str(),
                 row.digest.as_str(),
                 package,
-                i64::from(row.signed),
                 row.rights.as_str(),
                 row.offered_at,
                 row.source.clone()

@@ -166,10 +166,10 @@ impl Store {
         &self.random
     }
 
-    /// A secret of this server's, derived from the root key for one purpose: the same for the same `purpose` and `data`.
+    /// The key, derived from the root key, that vouches for native code of plugins which is kept on the disk.
     #[must_use]
-    pub fn operator_hash(&self, purpose: &'static str, data: &[u8]) -> [u8; 32] {
-        self.keys.operator().hash(purpose, data)
+    pub fn plugin_code_key(&self) -> [u8; 32] {
+        self.keys.operator().hash("plugin code", b"")
     }
 
     pub(crate) fn keyring(&self) -> &Keyring {

@@ -121,11 +121,11 @@ impl Store {
             None => json!(null),
         };
         tx.execute(
-            "INSERT INTO plugin (id, version, title, digest, package, signed, trust, signed_by,
+            "INSERT INTO plugin (id, version, title, digest, package, trust, signed_by,
                                  countersigned_by, source, suspended, installed_at, rights)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?)
              ON CONFLICT (id) DO UPDATE SET version = excluded.version, title = excluded.title,
-                digest = excluded.digest, package = excluded.package, signed = excluded.signed,
+                digest = excluded.digest, package = excluded.package,
                 trust = excluded.trust, signed_by = excluded.signed_by,
                 countersigned_by = excluded.countersigned_by, source = excluded.source,
                 installed_at = excluded.installed_at, rights = excluded.rights",
@@ -135,7 +135,6 @@ impl Store {
                 row.title.as_str(),
                 row.digest.as_str(),
                 package,
-                i64::from(row.vouched.level != TrustLevel::Unsigned),
                 row.vouched.level.as_str(),
                 row.vouched.signed_by.clone(),
                 row.vouched.countersigned_by.clone(),

@@ -252,9 +252,8 @@ impl Visit<'_> {
                         Some(Decision::Allow) => {}
                     }
                 }
-                let held = quarantined.then_some(reason);
-                self.open(tx, message, certificate, generation, held, out)
-                    .await?;
+                let standing = (generation, quarantined, reason);
+                self.open(tx, message, certificate, standing, out).await?;
                 done
             }
         }
@@ -275,11 +274,9 @@ impl Visit<'_> {
         tx: &mut Tx,
         message: &Authenticate,
         certificate: &Certificate,
-        generation: i64,
-        held: Option<Option<&str>>,
+        (generation, quarantined, reason): (i64, bool, Option<&str>),
         out: &mut Aftermath,
     ) -> Result<()> {
-        let quarantined = held.is_some();
         let random = self.shared.random();
         let known = self.scene.device;
         let device = known.unwrap_or_else(|| DeviceId(random.uuid(self.now)));
@@ -342,7 +339,7 @@ impl Visit<'_> {
             EventKind::Authenticated
         };
         let mut body = json!({ "generation": generation });
-        if let Some(Some(reason)) = held {
+        if let Some(reason) = reason {
             body["reason"] = json!(reason);
         }
         out.events.push(subject.event(id, kind, body));

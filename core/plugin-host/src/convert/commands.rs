@@ -8,9 +8,6 @@ use serde_json::{Map, Value};
 
 use crate::bindings::pomona::types::command;
 
-/// The key of a command that no change reaches.
-const REQUEST_TYPE: &str = "RequestType";
-
 /// A command as a plugin sees it.
 pub(crate) fn draft(from: &engine::CommandDraft) -> command::Draft {
     command::Draft {
@@ -67,11 +64,7 @@ pub fn amended(from: &Map<String, Value>, changes: &[Value]) -> Result<Map<Strin
         let refused = |problem: String| format!("the change {written} is refused: {problem}");
         let expected = r#"expected {"set": [pointer, JSON text]} or {"remove": pointer}"#;
         let asked = written_change(written).ok_or_else(|| refused(expected.into()))?;
-        match change(asked).map_err(refused)? {
-            engine::Change::Set(key, _) | engine::Change::Remove(key) if key == REQUEST_TYPE => {}
-            engine::Change::Set(key, value) => drop(command.insert(key, value)),
-            engine::Change::Remove(key) => drop(command.remove(&key)),
-        }
+        let _key = change(asked).map_err(refused)?.apply(&mut command);
     }
     Ok(payload(&command))
 }
@@ -94,7 +87,7 @@ fn written_change(written: &Value) -> Option<command::Change> {
 
 /// The keys of a command's dictionary that a plugin sees.
 fn payload(command: &plist::Dictionary) -> Map<String, Value> {
-    let keys = command.iter().filter(|(key, _)| *key != REQUEST_TYPE);
+    let keys = command.iter().filter(|(key, _)| *key != "RequestType");
     keys.map(|(key, value)| (key.clone(), pomona_engine::json_from_plist(value)))
         .collect()
 }

@@ -9,9 +9,10 @@ use serde_json::{Map, Value};
 
 use super::{micros, short, value};
 use crate::bindings::pomona::types::{device, effect};
+use crate::call::Whose;
 use crate::imports::MAX_KEY as MAX_STORED_KEY;
 use crate::manifest::{HookName, Manifest};
-use crate::rights::{Rights, Wish};
+use crate::rights::Wish;
 
 /// Longest key of an effect, fact or topic.
 const MAX_KEY: usize = 128;
@@ -24,7 +25,7 @@ const MAX_EFFECTS: usize = 256;
 /// The first that is not allowed, by its key, with the right that is missing.
 pub(crate) fn effects(
     manifest: &Manifest,
-    rights: &Rights,
+    whose: &Whose,
     hook: HookName,
     from: Vec<effect::Keyed>,
 ) -> Result<Vec<engine::KeyedEffect>, String> {
@@ -40,7 +41,7 @@ pub(crate) fn effects(
             if key.is_empty() || key.len() > MAX_KEY {
                 return Err(format!("the key of an effect has 1 to {MAX_KEY} bytes"));
             }
-            one_effect(manifest, rights, hook, keyed.item)
+            one_effect(manifest, whose, hook, keyed.item)
                 .map(|effect| engine::KeyedEffect {
                     key: key.clone(),
                     effect,
@@ -52,11 +53,11 @@ pub(crate) fn effects(
 
 fn one_effect(
     manifest: &Manifest,
-    rights: &Rights,
+    whose: &Whose,
     hook: HookName,
     item: effect::Item,
 ) -> Result<engine::Effect, String> {
-    let allowed = |wish| rights.check(Some(hook), wish);
+    let allowed = |wish| whose.check(Some(hook), wish);
     match item {
         effect::Item::Enqueue((target, request)) => {
             allowed(Wish::Send(&request.request_type))?;
@@ -92,8 +93,8 @@ fn one_effect(
                 channel: channel(target)?,
             })
         }
-        effect::Item::KvPut((key, value)) => keep(rights, hook, key, Some(value)),
-        effect::Item::KvDelete(key) => keep(rights, hook, key, None),
+        effect::Item::KvPut((key, value)) => keep(whose, hook, key, Some(value)),
+        effect::Item::KvDelete(key) => keep(whose, hook, key, None),
         effect::Item::Notify((severity, text)) => {
             allowed(Wish::Notify)?;
             if !["info", "warning", "urgent"].contains(&severity.as_str()) {
@@ -120,18 +121,22 @@ fn one_effect(
 
 /// A value to keep, or to forget.
 fn keep(
-    rights: &Rights,
+    whose: &Whose,
     hook: HookName,
     key: String,
     value: Option<Vec<u8>>,
 ) -> Result<engine::Effect, String> {
-    rights.check(Some(hook), Wish::Keep)?;
+    whose.check(Some(hook), Wish::Keep)?;
     if key.is_empty() || key.len() > MAX_STORED_KEY || key.contains('\0') {
         return Err(format!(
             "the key of a value has 1 to {MAX_STORED_KEY} bytes without zero bytes"
         ));
     }
-    let kv = rights.granted.kv.ok_or("capabilities.kv is not granted")?;
+    let kv = whose
+        .rights
+        .granted
+        .kv
+        .ok_or("capabilities.kv is not granted")?;
     Ok(engine::Effect::Keep {
         schema: kv.schema,
         quota: usize::try_from(kv.quota_kib).unwrap_or(0) << 10,
@@ -203,8 +208,10 @@ mod tests {
         manifest: &Manifest,
         from: Vec<effect::Keyed>,
     ) -> Result<Vec<engine::KeyedEffect>, String> {
-        let rights = Rights::of(&manifest.id, manifest.capabilities.clone());
-        effects(manifest, &rights, HookName::Events, from)
+        let tenant = pomona_engine::TenantId(uuid::Uuid::nil());
+        let granted = manifest.capabilities.clone();
+        let whose = Whose::of(&manifest.id, tenant, "{}", granted, None);
+        effects(manifest, &whose, HookName::Events, from)
     }
 
     fn target() -> device::Target {

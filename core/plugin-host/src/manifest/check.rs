@@ -12,7 +12,7 @@ use crate::rights::Origin;
 const MAX_ID: usize = 128;
 
 impl Manifest {
-    pub(crate) fn check(&self) -> Result<(), ManifestError> {
+    pub(super) fn check(&self) -> Result<(), ManifestError> {
         check_id(&self.id)?;
         let title = self.title.trim();
         if title.is_empty() || self.title.len() > 200 || self.title.contains(char::is_control) {

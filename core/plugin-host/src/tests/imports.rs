@@ -15,7 +15,7 @@ use crate::call::{CallPlan, CallState, Whose, store};
 use crate::limits::{Budget, Limits};
 use crate::manifest::{HookName, Manifest};
 use crate::meter::Meter;
-use crate::rights::{Capabilities, Rights};
+use crate::rights::Capabilities;
 use crate::runtime::Runtime;
 use crate::services::{ForPlugin, OutReply, OutRequest, ServiceError, Services};
 
@@ -99,13 +99,13 @@ fn state(runtime: &Runtime, hook: HookName, granted: Capabilities) -> CallState 
         budget: Budget::of_settings(),
         plugin: "org.example.guest".into(),
         call_id: "call".into(),
-        whose: Arc::new(Whose {
-            tenant: TenantId(Uuid::nil()),
-            settings: "{}".into(),
-            rights: Rights::of("org.example.guest", granted),
-            services: Some(Arc::new(Generous)),
-            room: tokio::sync::Semaphore::new(1),
-        }),
+        whose: Arc::new(Whose::of(
+            "org.example.guest",
+            TenantId(Uuid::nil()),
+            "{}",
+            granted,
+            Some(Arc::new(Generous)),
+        )),
         hook: Some(hook),
         meter: Meter::default(),
     };

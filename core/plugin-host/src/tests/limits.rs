@@ -1,8 +1,14 @@
 //! What one call may leave behind: nothing. And what a plugin that keeps failing costs: little.
 
-use pomona_engine::hooks::CommandVerdict;
+use std::time::Duration;
 
-use super::{ask, enabled, module};
+use pomona_engine::TenantId;
+use pomona_engine::hooks::{CommandVerdict, HookError};
+use uuid::Uuid;
+
+use super::{ask, component, enabled, load, module};
+use crate::call::Whose;
+use crate::rights::Capabilities;
 use crate::runtime::Runtime;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -35,6 +41,32 @@ async fn a_plugin_that_keeps_failing_is_left_alone() {
     assert!(told.contains("it keeps failing"), "{told}");
     let figures = guest.figures();
     assert!(figures.held_back && figures.calls == 5, "{figures:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_whose_turn_does_not_come_is_told_and_is_no_failure_of_its_plugin() {
+    let runtime = Runtime::new().unwrap();
+    let component = component(&module("", "(i32.const 1024)")).unwrap();
+    let busy = load(&runtime, &component).await.unwrap();
+    let guest = enabled(&runtime, &module("", "(i32.const 1024)")).await;
+    let nil = TenantId(Uuid::nil());
+    let others =
+        [1, 2].map(|_| Whose::of("org.example.busy", nil, "{}", Capabilities::default(), None));
+    let mut held = Vec::new();
+    for whose in others.iter().flat_map(|whose| [whose; 8]) {
+        held.push(busy.enter(Duration::from_secs(1), whose).await.unwrap());
+    }
+    for _ in 0..6 {
+        let told = ask(&guest).await.unwrap_err();
+        assert!(
+            matches!(&told, HookError::Retryable(why) if why.contains("its turn did not come")),
+            "{told:?}"
+        );
+    }
+    let figures = guest.figures();
+    assert!(!figures.held_back && figures.failures == 0, "{figures:?}");
+    drop(held);
+    ask(&guest).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

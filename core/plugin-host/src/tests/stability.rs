@@ -275,7 +275,7 @@ async fn a_guest_of_the_next_version_runs_here_unless_it_needs_the_news() {
 }
 
 #[tokio::test]
-async fn a_guest_of_this_version_runs_on_the_next_host() {
+async fn a_guest_of_this_version_links_on_the_next_host_which_finds_its_hook() {
     let component = component(&module("", "(i32.const 1024)")).unwrap();
     let engine = Engine::default();
     let component = Component::new(&engine, component).unwrap();

@@ -5,14 +5,14 @@
 
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use anyhow::Context;
 use pomona_plugin_host::{
-    Artefact, Artefacts, CompileLimits, Kind, Package, PluginError, Runtime, Shelf, compile,
-    compile_here, kinds,
+    Artefact, Artefacts, CompileLimits, Kind, MAX_COMPONENT, Package, PluginError, Runtime, Shelf,
+    compile, compile_here, kinds,
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::sync::Semaphore;
 
 use super::tools;
 use crate::files;
@@ -23,8 +23,10 @@ pub(crate) const VERB: &str = "compile-plugin";
 const MEMORY: u64 = 8 << 30;
 /// Processor time of it, in seconds.
 const SECONDS: u64 = 120;
-/// The largest component.
-const LARGEST: u64 = 33 << 20;
+/// Such processes at a time: whoever may switch a plugin on can make one start.
+const AT_A_TIME: usize = 2;
+/// So much is read of a component: more than one may have.
+const LARGEST: u64 = MAX_COMPONENT as u64 + 1;
 
 /// `pomona compile-plugin`
 #[derive(Debug, clap::Args)]
@@ -40,18 +42,19 @@ fn kind(word: &str) -> Result<Kind, String> {
 
 /// Compiles standard input within limits.
 pub(crate) fn compile_plugin(asked: &CompilePlugin) -> anyhow::Result<()> {
-    for (resource, most) in [
-        (Resource::As, MEMORY),
-        (Resource::Cpu, SECONDS),
-        (Resource::Core, 0),
+    // The signal of a processor's time that is used up comes at the lower of its two limits, and tells why it ended.
+    for (resource, most, end) in [
+        (Resource::As, MEMORY, MEMORY),
+        (Resource::Cpu, SECONDS, SECONDS + 5),
+        (Resource::Core, 0, 0),
     ] {
         let maximum = getrlimit(resource).maximum;
-        let most = maximum.map_or(most, |maximum| most.min(maximum));
+        let within = |most: u64| maximum.map_or(most, |maximum| most.min(maximum));
         setrlimit(
             resource,
             Rlimit {
-                current: Some(most),
-                maximum: Some(most),
+                current: Some(within(most)),
+                maximum: Some(within(end)),
             },
         )
         .context("the limits of the compiler cannot be set")?;
@@ -98,10 +101,11 @@ fn authors_key(path: &Path) -> anyhow::Result<[u8; 32]> {
 }
 
 /// Makes native code of packages, or takes what was made before.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Compiler {
     runtime: Runtime,
     shelf: Option<Shelf>,
+    places: Semaphore,
 }
 
 impl Compiler {
@@ -110,6 +114,7 @@ impl Compiler {
         Self {
             runtime: runtime.clone(),
             shelf,
+            places: Semaphore::new(AT_A_TIME),
         }
     }
 
@@ -140,8 +145,11 @@ impl Compiler {
         }
         let program = this_program()?;
         let limits = CompileLimits::default();
-        let made = compile(&program, &[VERB], &package.component, kind, limits).await?;
-        let made = Arc::new(made);
+        let made = {
+            // Nobody closes it, so there is always a place to wait for.
+            let _place = self.places.acquire().await.ok();
+            compile(&program, &[VERB], &package.component, kind, limits).await?
+        };
         let kept = made.clone();
         let put = self.on_shelf(package, move |shelf, runtime, component| {
             shelf.put(runtime, component, kind, &kept)
@@ -149,8 +157,7 @@ impl Compiler {
         if let Some(Err(error)) = put.await {
             tracing::warn!(%error, "the code of a plugin cannot be kept; it is made again at the next start");
         }
-        Arc::into_inner(made)
-            .ok_or_else(|| PluginError::Unfit("its code is still being written".into()))
+        Ok(made)
     }
 
     /// Does something with the shelf where blocking harms nobody.

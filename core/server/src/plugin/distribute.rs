@@ -9,8 +9,9 @@ use pomona_plugin_host::{MAX_PACKAGE, Package, Role, SignatureError, SigningKey}
 use serde_json::json;
 
 use super::oci::{self, Access, AccessArgs, Reference};
-use super::{INSTALLED, read, tools};
+use super::{INSTALLED, read};
 use crate::client::{Api, Output, Place, query};
+use crate::files;
 
 /// What is signed, and by whom.
 #[derive(Debug, clap::Args)]
@@ -154,7 +155,7 @@ fn put(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
         Ok(there) if !there.is_file() => {
             std::fs::write(path, bytes).with_context(|| format!("cannot write {}", path.display()))
         }
-        _ => tools::write(&file, bytes),
+        _ => files::replace(&file, bytes),
     }
 }
 

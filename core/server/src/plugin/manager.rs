@@ -3,22 +3,22 @@
 //! Owns: the loaded plugins of this node. A reconciler without input: it looks at the database when something was changed here,
 //! and from time to time, since another node may have changed it.
 
+mod asked;
+
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use async_trait::async_trait;
 use parking_lot::Mutex;
-use pomona_engine::admin::plugins::{Inspected, LatencyStep, PluginHealth, PluginHost};
-use pomona_engine::admin::trust::{Revocations, TrustPolicy};
+use pomona_engine::admin::trust::Revocations;
+use pomona_engine::clock::Micros;
 use pomona_engine::hooks::Hooks;
 use pomona_engine::{Engine, PluginRow, SwitchRow, TenantId};
 use pomona_plugin_host::{
-    Capabilities, Enabled, Latencies, Manifest, Package, Plugin, PluginError, Runtime, Services,
-    Shelf, Switch, hooks_of,
+    Capabilities, Enabled, Manifest, Package, Plugin, PluginError, Runtime, Services, Shelf,
+    Switch, hooks_of,
 };
-use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::compile::Compiler;
@@ -29,10 +29,15 @@ use super::trust::{Trust, keys_of};
 /// How often the database is looked at when nobody asks for it.
 const POLL: Duration = Duration::from_secs(10);
 
+/// A plugin that was made ready in this round, or could not be: its id, when it was installed, and its rights.
+type Tried = (String, Micros, Option<String>);
+
 /// A plugin as it could be loaded.
 #[derive(Clone)]
 struct Loaded {
     digest: String,
+    /// When it was installed: the same package may have been put in the place of a damaged one.
+    installed_at: Micros,
     /// The keys of its signatures.
     keys: Vec<String>,
     /// Why it is not run any more, if it is revoked.
@@ -49,10 +54,18 @@ struct Loaded {
 impl Loaded {
     /// Whether it is what is installed, as far as it may be run.
     fn is(&self, row: &PluginRow, revocations: &Revocations) -> bool {
-        self.digest == row.digest
+        self.installed_at == row.installed_at
+            && self.digest == row.digest
             && self.rights == row.rights
             && self.revoked == self.revoked_by(revocations)
             && self.again.is_none_or(|(_, when)| Instant::now() < when)
+    }
+
+    /// Lets go of what it may not do any more. What it may do besides needs its code linked anew.
+    fn narrow(&mut self, row: &PluginRow) {
+        if self.digest == row.digest && self.rights != row.rights {
+            self.granted = self.granted.and(&granted(row, &self.manifest));
+        }
     }
 
     fn revoked_by(&self, revocations: &Revocations) -> Option<String> {
@@ -72,8 +85,8 @@ impl Loaded {
 /// A switch as it was taken up.
 struct TakenUp {
     digest: String,
-    revoked: Option<String>,
-    rights: Option<String>,
+    granted: Capabilities,
+    failure: Option<String>,
     row: SwitchRow,
     enabled: Arc<Enabled>,
 }
@@ -86,11 +99,14 @@ pub(crate) struct Manager {
     trust: Trust,
     services: Arc<dyn Services>,
     loaded: Mutex<HashMap<String, Loaded>>,
-    /// Why an installed package cannot even be read.
-    unreadable: Mutex<HashMap<String, String>>,
+    /// Packages that cannot even be read: when they were installed, and why.
+    unreadable: Mutex<HashMap<String, (Micros, String)>>,
     taken_up: Mutex<HashMap<(TenantId, String), TakenUp>>,
     suspended: Mutex<Vec<String>>,
-    one_at_a_time: tokio::sync::Mutex<()>,
+    /// Held while what stands in the database is read and put in force, which takes no time.
+    settling: tokio::sync::Mutex<()>,
+    /// Held while code is made ready, which can take minutes.
+    loading: tokio::sync::Mutex<()>,
 }
 
 impl Manager {
@@ -117,28 +133,68 @@ impl Manager {
             unreadable: Mutex::default(),
             taken_up: Mutex::default(),
             suspended: Mutex::default(),
-            one_at_a_time: tokio::sync::Mutex::default(),
+            settling: tokio::sync::Mutex::default(),
+            loading: tokio::sync::Mutex::default(),
         });
         if let Some(warning) = manager.trust.policy().warning {
             tracing::warn!("{warning}");
         }
         engine.attach_plugins(manager.clone());
+        // Nobody is served before everything that is switched on has been taken up.
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
-            () = manager.refresh() => {}
+            taken_up = manager.reconcile() => taken_up?,
         }
         tokio::spawn(async move {
             loop {
                 tokio::select! {
                     () = stop.cancelled() => return,
-                    () = tokio::time::sleep(POLL) => manager.refresh().await,
+                    () = tokio::time::sleep(POLL) => {}
                 }
+                // Not waited for: what is to stop is looked for also while code is made ready.
+                let manager = manager.clone();
+                tokio::spawn(async move { manager.look().await });
             }
         });
         Ok(())
     }
 
+    /// Makes what runs equal to what stands in the database. What is to stop has stopped before the first code is made ready.
     async fn reconcile(&self) -> pomona_engine::Result<()> {
+        if self.settle(&[]).await?.is_none() {
+            return Ok(());
+        }
+        let _one = self.loading.lock().await;
+        self.load_all().await
+    }
+
+    /// The same from time to time, leaving the loading to whoever is at it.
+    async fn look(&self) {
+        let looked = async {
+            if self.settle(&[]).await?.is_some()
+                && let Ok(_one) = self.loading.try_lock()
+            {
+                self.load_all().await?;
+            }
+            Ok(())
+        };
+        unanswered(looked.await);
+    }
+
+    async fn load_all(&self) -> pomona_engine::Result<()> {
+        let mut tried = Vec::new();
+        // Each time the rows are read again: making one ready can take minutes, in which others are changed.
+        while let Some((row, failures)) = self.settle(&tried).await? {
+            self.load(&row, failures).await?;
+            tried.push((row.id, row.installed_at, row.rights));
+        }
+        Ok(())
+    }
+
+    /// Puts in force what can be without making anything ready. Gives the next plugin that has to be made ready, but for those
+    /// that were `tried`, and how often that has failed.
+    async fn settle(&self, tried: &[Tried]) -> pomona_engine::Result<Option<(PluginRow, u32)>> {
+        let _settling = self.settling.lock().await;
         let store = self.engine.store();
         let (plugins, switches) = (store.plugins().await?, store.plugin_switches().await?);
         let revocations = store.plugin_revocations().await?;
@@ -146,73 +202,76 @@ impl Manager {
             .iter()
             .filter(|row| switches.iter().any(|switch| switch.plugin == row.id))
             .collect();
-        // What is to stop stops first: making code ready can take minutes.
+        let row_of = |id: &str| wanted.iter().find(|row| row.id == id);
         {
             let mut loaded = self.loaded.lock();
-            loaded.retain(|id, _| wanted.iter().any(|row| row.id == *id));
-            for loaded in loaded.values_mut() {
+            // Of a suspended plugin only what would be resumed is kept.
+            loaded.retain(|id, loaded| {
+                row_of(id).is_some_and(|row| !row.suspended || loaded.is(row, &revocations))
+            });
+            for (id, loaded) in loaded.iter_mut() {
                 loaded.stop_if_revoked(&revocations);
+                row_of(id).into_iter().for_each(|row| loaded.narrow(row));
             }
         }
         self.unreadable
             .lock()
-            .retain(|id, _| wanted.iter().any(|row| row.id == *id));
-        let suspended = plugins
-            .iter()
-            .filter(|row| row.suspended)
+            .retain(|id, (at, _)| row_of(id).is_some_and(|row| row.installed_at == *at));
+        let suspended: Vec<String> = (plugins.iter().filter(|row| row.suspended))
             .map(|row| row.id.clone())
             .collect();
-        let before = std::mem::replace(&mut *self.suspended.lock(), suspended);
-        let resumed = before != *self.suspended.lock();
-        self.take_up(&switches, resumed);
-        for row in &wanted {
-            let known = self.loaded.lock().get(&row.id).cloned();
-            if known
-                .as_ref()
-                .is_some_and(|known| known.is(row, &revocations))
-            {
-                continue;
-            }
-            let failed = known
-                .filter(|known| known.digest == row.digest)
-                .and_then(|known| known.again);
-            self.load(row, &revocations, failed.map_or(0, |(times, _)| times))
-                .await?;
-            self.take_up(&switches, false);
-        }
-        Ok(())
+        let before = std::mem::replace(&mut *self.suspended.lock(), suspended.clone());
+        self.take_up(&switches, before != suspended);
+        let (loaded, unreadable) = (self.loaded.lock(), self.unreadable.lock());
+        let next = wanted.iter().find(|row| {
+            let tried = tried.iter().any(|(id, at, rights)| {
+                (id, at, rights) == (&row.id, &row.installed_at, &row.rights)
+            });
+            // What is suspended is not loaded, not even to look whether it could run.
+            let stands = loaded
+                .get(&row.id)
+                .is_some_and(|it| it.is(row, &revocations));
+            !row.suspended && !tried && !stands && !unreadable.contains_key(&row.id)
+        });
+        Ok(next.map(|row| {
+            let known = loaded.get(&row.id).filter(|it| it.digest == row.digest);
+            let failures = known.and_then(|it| it.again).map_or(0, |(times, _)| times);
+            ((*row).clone(), failures)
+        }))
     }
 
     /// Loads what is installed, or keeps why it cannot be: then it is asked like any other and gives no answer, so that the
     /// failure policies of its hooks hold.
-    async fn load(
-        &self,
-        row: &PluginRow,
-        revocations: &Revocations,
-        failures: u32,
-    ) -> pomona_engine::Result<()> {
-        let bytes = self.engine.store().plugin_package(&row.id).await?;
+    async fn load(&self, row: &PluginRow, failures: u32) -> pomona_engine::Result<()> {
+        let store = self.engine.store();
+        let bytes = match store.plugin_package(&row.id).await {
+            // It was removed a moment ago.
+            Err(pomona_engine::Error::NotFound(_)) => return Ok(()),
+            read => read?,
+        };
         let (package, problem) = match Package::read_kept(&bytes) {
             Ok(read) => read,
             Err(error) => {
-                let known = self.unreadable.lock().contains_key(&row.id);
-                if !known {
-                    tracing::error!(plugin = row.id, %error, "an installed package cannot be read, and none of its hooks is asked; install it again");
-                }
+                tracing::error!(plugin = row.id, %error, "an installed package cannot be read, and none of its hooks is asked; install it again");
                 self.loaded.lock().remove(&row.id);
-                self.unreadable
-                    .lock()
-                    .insert(row.id.clone(), error.to_string());
+                let why = (row.installed_at, error.to_string());
+                self.unreadable.lock().insert(row.id.clone(), why);
                 return Ok(());
             }
         };
-        self.unreadable.lock().remove(&row.id);
-        let granted = match &row.rights {
-            None => package.manifest.capabilities.clone(),
-            // Rights that cannot be read are none.
-            Some(rights) => serde_json::from_str(rights).unwrap_or_default(),
-        };
+        let revocations = store.plugin_revocations().await?;
         let (digest, keys) = (package.digest(), keys_of(&package));
+        if digest != row.digest {
+            let now = store.plugins().await?;
+            // Another version was installed between the two looks.
+            if now
+                .iter()
+                .all(|it| it.id != row.id || it.digest != row.digest)
+            {
+                return Ok(());
+            }
+        }
+        let granted = granted(row, &package.manifest);
         let revoked = revocations.of(&row.digest, keys.iter().map(String::as_str));
         // Nothing of what is revoked is started, not even to look at it.
         let plugin = match (&revoked, problem) {
@@ -233,6 +292,7 @@ impl Manager {
         }
         let loaded = Loaded {
             digest: row.digest.clone(),
+            installed_at: row.installed_at,
             keys,
             revoked,
             rights: row.rights.clone(),
@@ -297,18 +357,18 @@ impl Manager {
                 continue;
             };
             let key = (row.tenant, row.plugin.clone());
+            let failure = loaded.plugin.as_ref().err().map(ToString::to_string);
             let kept = before.remove(&key).filter(|old| {
                 old.row == *row
                     && old.digest == loaded.digest
-                    && old.rights == loaded.rights
-                    && old.revoked == loaded.revoked
-                    && old.enabled.runs() == loaded.plugin.is_ok()
+                    && old.granted == loaded.granted
+                    && old.failure == failure
             });
             changed |= kept.is_none();
             let now = kept.unwrap_or_else(|| TakenUp {
                 digest: loaded.digest.clone(),
-                rights: loaded.rights.clone(),
-                revoked: loaded.revoked.clone(),
+                granted: loaded.granted.clone(),
+                failure,
                 enabled: Arc::new(self.switched_on(loaded, row)),
                 row: row.clone(),
             });
@@ -330,142 +390,19 @@ impl Manager {
     }
 }
 
-#[async_trait]
-impl PluginHost for Manager {
-    async fn inspect(&self, package: &[u8]) -> Result<Inspected, String> {
-        let package = Package::read(package).map_err(|error| error.to_string())?;
-        let store = self.engine.store();
-        let revocations = store
-            .plugin_revocations()
-            .await
-            .map_err(|error| error.to_string())?;
-        let vouched = self.trust.judge(&package, &revocations)?;
-        let plugin = self
-            .start_once(&package, &package.manifest.capabilities)
-            .await
-            .map_err(|error| format!("the plugin cannot be run here: {error}"))?;
-        let manifest = plugin.manifest();
-        Ok(Inspected {
-            id: manifest.id.clone(),
-            version: manifest.version.to_string(),
-            title: manifest.title.clone(),
-            digest: package.digest(),
-            vouched,
-            rights: json_of(&manifest.capabilities)?,
-        })
+/// Tells why nothing was changed.
+fn unanswered(outcome: pomona_engine::Result<()>) {
+    if let Err(error) = outcome {
+        tracing::warn!(%error, "plugins stay as they are until the database answers");
     }
+}
 
-    fn asked(&self, package: &[u8]) -> Result<Value, String> {
-        let package = Package::read(package).map_err(|error| error.to_string())?;
-        json_of(&package.manifest.capabilities)
-    }
-
-    fn beyond(&self, rights: &Value, those: &Value) -> Result<Vec<String>, String> {
-        let read = |value: &Value| {
-            serde_json::from_value::<Capabilities>(value.clone())
-                .map_err(|error| format!("these are no rights of a plugin: {error}"))
-        };
-        Ok(read(rights)?.beyond(&read(those)?))
-    }
-
-    async fn check_settings(&self, plugin: &str, settings: &Value) -> Result<Vec<String>, String> {
-        let store = self.engine.store();
-        let failed = |error: pomona_engine::Error| error.to_string();
-        let rows = store.plugins().await.map_err(failed)?;
-        let row = rows.into_iter().find(|row| row.id == plugin);
-        let row = row.ok_or("it is not installed any more")?;
-        let bytes = store.plugin_package(plugin).await.map_err(failed)?;
-        let package = Package::read(&bytes).map_err(|error| error.to_string())?;
-        if package.digest() != row.digest {
-            return Err("its package is not the one that was installed; install it again".into());
-        }
-        if let Some(schema) = &package.schema {
-            let validator = jsonschema::validator_for(schema).map_err(|error| {
-                format!("the plugin's settings.schema.json is no schema: {error}")
-            })?;
-            let problems: Vec<String> = validator
-                .iter_errors(settings)
-                .take(20)
-                .map(|error| format!("settings{}: {error}", error.instance_path()))
-                .collect();
-            if !problems.is_empty() {
-                return Ok(problems);
-            }
-        }
-        let revocations = store.plugin_revocations().await.map_err(failed)?;
-        let keys = keys_of(&package);
-        if let Some(reason) = revocations.of(&row.digest, keys.iter().map(String::as_str)) {
-            return Err(reason);
-        }
-        // A plugin that is suspended is not started, not even to look at its settings.
-        if row.suspended {
-            return Err("it is suspended; resume it first".into());
-        }
-        let loaded = self.loaded.lock().get(plugin).cloned();
-        let ready = match loaded {
-            Some(loaded) if loaded.digest == row.digest && loaded.again.is_none() => loaded.plugin,
-            _ => self
-                .start_once(&package, &package.manifest.capabilities)
-                .await
-                .map(Arc::new),
-        };
-        let remarks = ready
-            .map_err(|error| format!("the plugin cannot be run here: {error}"))?
-            .check_settings(&settings.to_string())
-            .await
-            .map_err(|error| format!("the plugin could not look at its settings: {error}"))?;
-        Ok(remarks
-            .into_iter()
-            .filter(|remark| remark.fatal)
-            .map(|remark| format!("settings{}: {}", remark.path, remark.message))
-            .collect())
-    }
-
-    fn trust(&self) -> TrustPolicy {
-        self.trust.policy()
-    }
-
-    fn health(&self, tenant: TenantId, plugin: &str) -> Option<PluginHealth> {
-        if let Some(reason) = self.unreadable.lock().get(plugin) {
-            return Some(PluginHealth {
-                state: "failed".into(),
-                reason: Some(reason.clone()),
-                ..PluginHealth::default()
-            });
-        }
-        let suspended = self.suspended.lock().iter().any(|id| id == plugin);
-        let taken_up = self.taken_up.lock();
-        let found = &taken_up.get(&(tenant, plugin.to_owned()))?.enabled;
-        let (figures, failure) = (found.figures(), found.failure());
-        let (state, reason) = match (suspended, failure, figures.held_back) {
-            (true, ..) => ("suspended", None),
-            (_, Some(failure), _) => ("failed", Some(failure)),
-            (.., true) => ("degraded", figures.last_failure.clone()),
-            _ => ("active", None),
-        };
-        Some(PluginHealth {
-            state: state.into(),
-            reason,
-            calls: figures.calls,
-            failures: figures.failures,
-            failed_by: (figures.failed_by.into_iter())
-                .map(|(kind, count)| (kind.to_owned(), count))
-                .collect(),
-            last_failure: figures.last_failure,
-            mean_micros: figures.micros / figures.calls.max(1),
-            p99_micros: figures.latencies.within(990),
-            latency: latency(&figures.latencies),
-            memory_high_bytes: figures.memory_high,
-            refused: figures.refusals.values().sum(),
-            refusals: figures.refusals,
-        })
-    }
-
-    async fn refresh(&self) {
-        let _one = self.one_at_a_time.lock().await;
-        if let Err(error) = self.reconcile().await {
-            tracing::warn!(%error, "plugins stay as they are until the database answers");
-        }
+/// What an operator grants to a plugin.
+fn granted(row: &PluginRow, manifest: &Manifest) -> Capabilities {
+    match &row.rights {
+        None => manifest.capabilities.clone(),
+        // Rights that cannot be read are none.
+        Some(rights) => serde_json::from_str(rights).unwrap_or_default(),
     }
 }
 
@@ -476,25 +413,10 @@ fn pause(failures: u32) -> Duration {
 
 /// Where native code is kept, under a key that is derived from the root key.
 fn shelf(engine: &Engine, folder: &Path) -> Option<Shelf> {
-    let key = engine.store().operator_hash("plugin code", b"");
+    let key = engine.store().plugin_code_key();
     Shelf::open(folder, &key)
         .inspect_err(|error| {
             tracing::warn!(folder = %folder.display(), %error, "the code of plugins cannot be kept; it is made at each start");
         })
         .ok()
-}
-
-/// How long calls took, as it is shown.
-fn latency(latencies: &Latencies) -> Vec<LatencyStep> {
-    latencies
-        .steps()
-        .map(|(up_to_micros, calls)| LatencyStep {
-            up_to_micros,
-            calls,
-        })
-        .collect()
-}
-
-fn json_of(rights: &Capabilities) -> Result<Value, String> {
-    serde_json::to_value(rights).map_err(|error| format!("its rights cannot be shown: {error}"))
 }

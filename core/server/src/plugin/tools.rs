@@ -1,11 +1,8 @@
-//! Programs that a build needs, the cache folder of those that are fetched, and the writing of packages.
+//! Programs that a build needs, and the cache folder of those that are fetched.
 //!
-//! Owns: what is fetched once stands in the cache whole or not at all, and so does a file that is written; how a program
-//! is run and what it says when it fails. Knows no language.
+//! Owns: what is fetched once stands in the cache whole or not at all; how a program is run and what it says when it fails.
+//! Knows no language.
 
-use std::fs::Permissions;
-use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -81,31 +78,6 @@ fn tidy(cache: &Path) {
             let _ = std::fs::remove_dir_all(entry.path());
         }
     }
-}
-
-/// Puts a file in the place of the one that is there, or of none: at every moment it is the old one or the new one, whole.
-/// It keeps the permissions of the old one. A link in its place is replaced, not followed.
-pub(super) fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    let put = || -> std::io::Result<()> {
-        let mut file = tempfile::Builder::new()
-            .prefix(".unfinished-")
-            .permissions(Permissions::from_mode(0o666))
-            .tempfile_in(folder)?;
-        file.write_all(bytes)?;
-        if let Ok(old) = path.symlink_metadata()
-            && old.is_file()
-        {
-            file.as_file().set_permissions(old.permissions())?;
-        }
-        file.as_file().sync_all()?;
-        file.persist(path)?;
-        Ok(())
-    };
-    put().with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// Runs a program and gives what it printed.
@@ -189,29 +161,5 @@ mod tests {
         });
         assert!(root.unwrap().join("quick").is_file());
         assert_eq!(std::fs::read_dir(cache.path()).unwrap().count(), 1);
-    }
-
-    #[test]
-    fn a_file_is_replaced_whole_and_keeps_its_permissions() {
-        let place = tempfile::tempdir().unwrap();
-        let path = place.path().join("a.pomona");
-        let mode = || path.metadata().unwrap().permissions().mode() & 0o777;
-        write(&path, b"first").unwrap();
-        let usual = place.path().join("usual");
-        std::fs::write(&usual, "").unwrap();
-        let usual = usual.metadata().unwrap().permissions().mode() & 0o777;
-        assert_eq!(mode(), usual, "as that of any file");
-        std::fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
-        write(&path, b"second").unwrap();
-        assert_eq!(std::fs::read(&path).unwrap(), b"second");
-        assert_eq!(mode(), 0o640);
-
-        // What cannot be put there leaves nothing behind.
-        let full = place.path().join("full");
-        std::fs::create_dir(&full).unwrap();
-        std::fs::write(full.join("x"), "").unwrap();
-        let told = write(&full, b"third").unwrap_err().to_string();
-        assert!(told.contains("cannot write"), "{told}");
-        assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 3);
     }
 }

@@ -1,7 +1,7 @@
 //! Whose packages this server takes.
 //!
 //! Owns: the judgement over the signatures of a package. Signatures have been checked when a package was read; what is
-//! decided here is whose count. What is revoked is decided before and elsewhere: no signature outranks it.
+//! decided here is whose count, and that none counts for what is revoked.
 
 use pomona_engine::admin::trust::{Revocations, TrustLevel, TrustPolicy, Vouched};
 use pomona_plugin_host::Package;

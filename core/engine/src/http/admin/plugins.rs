@@ -164,7 +164,7 @@ fn meant(name: &str) -> Option<&str> {
 #[utoipa::path(get, path = "/api/v1/plugin-trust", tag = "Plugins",
     responses((status = 200, body = TrustPolicy)))]
 pub(crate) async fn trusted(State(state): State<AdminState>) -> Reply<TrustPolicy> {
-    Ok(Json(plugins::trust(&state.engine)?))
+    Ok(Json(trust::policy(&state.engine)?))
 }
 
 /// Lists what is revoked, the latest first.

@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use serde_json::{Value, json};
 
-use super::super::tools;
 use super::artifact::{Artifact, Blob, MANIFEST, MAX_MANIFEST};
 use super::reference::{Digest, Which, is_tag};
+use crate::files;
 
 /// The annotation that holds a tag.
 const TAG: &str = "org.opencontainers.image.ref.name";
@@ -73,7 +73,7 @@ impl Folder<'_> {
         let blobs = self.0.join("blobs/sha256");
         fs::create_dir_all(&blobs).with_context(|| format!("cannot make {}", blobs.display()))?;
         for bytes in [&artifact.component, &artifact.config, &artifact.manifest] {
-            tools::write(&self.path(&Digest::of(bytes)), bytes)?;
+            files::replace(&self.path(&Digest::of(bytes)), bytes)?;
         }
         // Held until the index is written: two that read the same one would lose an entry.
         let _lock = self.lock()?;
@@ -102,8 +102,8 @@ impl Folder<'_> {
             entry["annotations"] = json!({ TAG: tag });
         }
         entries.push(entry);
-        tools::write(&self.0.join(INDEX), &serde_json::to_vec(&index)?)?;
-        tools::write(&self.0.join(LAYOUT), br#"{"imageLayoutVersion":"1.0.0"}"#)
+        files::replace(&self.0.join(INDEX), &serde_json::to_vec(&index)?)?;
+        files::replace(&self.0.join(LAYOUT), br#"{"imageLayoutVersion":"1.0.0"}"#)
     }
 
     /// Waits until nobody else changes the index. Whoever drops the file lets the next one in.

@@ -36,7 +36,8 @@ def os_current(minimum: str, version: str) -> Finding:
 
 
 def passcode(device: pomona.Snapshot) -> Finding:
-    evidence = [fact for fact in device.facts if fact.key == "security.passcode-present"]
+    told = device.known("security.passcode-present")
+    evidence = [] if told is None else [told]
     known = device.fact("security.passcode-present")
     if known is True:
         return Finding("passcode", "pass", "a passcode is set", evidence)

@@ -8,7 +8,7 @@ from plugin import Compliance, measure, parts
 
 def device(os_version="", passcode=None, supervised=None) -> pomona.Snapshot:
     facts = [] if passcode is None else [pomona.Fact("security.passcode-present", passcode, "device", 1)]
-    return pomona.Snapshot(os_version=os_version, supervised=supervised, facts=facts)
+    return pomona.Snapshot(os_version=os_version, supervised=supervised, facts_json=pomona.facts_json(*facts))
 
 
 class HouseRules(unittest.TestCase):

@@ -20,7 +20,7 @@ export interface Target { device: string; channel: Channel }
 export interface Snapshot {
   id: string; channel: Channel; udid: string | null; serial: string | null; platform: Platform; model: string;
   osVersion: string; osBuild: string; supervised: boolean | null; sharedIpad: boolean | null; kind: EnrollmentKind;
-  timeZone: string | null; groups: string[]; seenMs: number; revision: number; facts: Fact[];
+  timeZone: string | null; groups: string[]; seenMs: number; revision: number; factsJson: string;
 }
 
 export type Actor = Bare<"person"> | Bare<"plugin"> | Bare<"system"> | Case<"other", string>;
@@ -153,6 +153,8 @@ export function setFact(key: string, of: Target, name: string, value: unknown): 
 export function emit(key: string, device: string, topic: string, body: object): Keyed;
 export function wake(key: string, to: Target): Keyed;
 export function fact<T = any>(device: Snapshot, key: string): T | undefined;
+export function known(device: Snapshot, key: string): Fact | undefined;
+export function facts(device: Snapshot): Record<string, { value: unknown; source?: string; "observed-ms"?: number }>;
 export function payload<T = any>(draft: Draft, key?: string): T | undefined;
 export function body<T = any>(event: Event): T | undefined;
 export function finding(

@@ -146,8 +146,30 @@ export const emit = (key, device, topic, body) => ({
 });
 export const wake = (key, to) => ({ key, item: { tag: "wake", val: to } });
 
-/** The value of a fact of a snapshot; undefined when it is not known or is no JSON. */
-export const fact = (device, key) => value(device.facts.find((known) => known.key === key)?.valueJson);
+/** The value of a fact of a snapshot; undefined when it is not known. */
+export const fact = (device, key) => facts(device)[key]?.value;
+/** A fact of a snapshot with its source and time, as evidence of a finding; undefined when it is not known. */
+export function known(device, key) {
+  const told = facts(device)[key];
+  if (told === undefined) return undefined;
+  return {
+    key,
+    valueJson: JSON.stringify(told.value),
+    source: told.source ?? "",
+    observedMs: told["observed-ms"] ?? 0,
+  };
+}
+/** Everything that is known of a device, by key: `{ value, source, "observed-ms" }` each. */
+export function facts(device) {
+  let read = READ.get(device);
+  if (read === undefined || read.from !== device.factsJson) {
+    read = { from: device.factsJson, all: Object.assign(Object.create(null), value(device.factsJson)) };
+    READ.set(device, read);
+  }
+  return read.all;
+}
+/** What was read of the facts of each device; they are one text. */
+const READ = new WeakMap();
 /** A key of a command's payload, or the whole payload; undefined when it is absent. */
 export const payload = (draft, key) => (key === undefined ? value(draft.payloadJson) : value(draft.payloadJson)?.[key]);
 /** What belongs to an event. */

@@ -26,6 +26,10 @@ const CALLS: usize = 20_000;
 /// A figure of slow calls is taken from what can be called in this time.
 const LONGEST: Duration = Duration::from_secs(10);
 
+/// The allocator of the server.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if let [flag, kind] = arguments.as_slice()

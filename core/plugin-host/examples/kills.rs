@@ -39,6 +39,10 @@ const GUEST: &str = r#"(module
     (loop $on (br $on))
     (unreachable)))"#;
 
+/// The allocator of the server.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() {
     if std::env::args()
         .nth(1)

@@ -6,9 +6,12 @@
 mod commands;
 mod effects;
 
+use std::collections::BTreeMap;
+
 use pomona_engine::Event;
 use pomona_engine::clock::{Micros, SECOND};
 use pomona_engine::hooks::{self as engine, DeviceSnapshot};
+use serde::{Serialize, Serializer as _};
 use serde_json::{Value, json};
 
 use crate::bindings::exports::pomona::hooks::{compliance, events};
@@ -25,7 +28,14 @@ const MAX_VALUE: usize = 16 << 10;
 /// The longest reason that a plugin may give.
 const MAX_REASON: usize = 500;
 /// What is told of a device without the right `core`. The kind is the same for all.
-const WITHOUT_CORE: [&str; 6] = ["id", "channel", "platform", "kind", "revision", "facts"];
+const WITHOUT_CORE: [&str; 6] = [
+    "id",
+    "channel",
+    "platform",
+    "kind",
+    "revision",
+    "facts-json",
+];
 
 /// Milliseconds, as the contract counts.
 pub(crate) fn millis(at: Micros) -> u64 {
@@ -98,17 +108,52 @@ pub(crate) fn snapshot(granted: &Capabilities, from: &DeviceSnapshot) -> device:
             false => 0,
         },
         revision: u64::try_from(from.revision).unwrap_or(0),
-        facts: from
-            .facts
-            .iter()
-            .filter(|fact| rights.shows(&fact.name))
-            .map(|fact| common::Fact {
-                key: fact.name.clone(),
-                value_json: fact.value.to_string(),
-                source: fact.source.clone(),
-                observed_ms: millis(fact.observed_at),
-            })
-            .collect(),
+        facts_json: facts_text(from.facts.iter().filter(|fact| rights.shows(&fact.name))),
+    }
+}
+
+/// One fact of a device; on a user's channel rather the user's own than the device's.
+pub(crate) fn fact(
+    rights: &DeviceRights,
+    from: &DeviceSnapshot,
+    key: &str,
+) -> Option<common::Fact> {
+    let mut named = from.facts.iter().filter(|fact| fact.name == key);
+    let fact = named.next_back().filter(|_| rights.shows(key))?;
+    Some(common::Fact {
+        key: fact.name.clone(),
+        value_json: fact.value.to_string(),
+        source: fact.source.clone(),
+        observed_ms: millis(fact.observed_at),
+    })
+}
+
+/// A fact as the text of all of them tells it.
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Told<'a> {
+    value: &'a Value,
+    source: &'a str,
+    observed_ms: u64,
+}
+
+/// The facts of a device as one text: a guest asks for few of many, and each text that crosses the border costs a call into it.
+/// On a user's channel the user's own stands before the device's.
+fn facts_text<'a>(facts: impl Iterator<Item = &'a engine::KnownFact>) -> String {
+    let facts: BTreeMap<&str, _> = facts.map(|fact| (fact.name.as_str(), fact)).collect();
+    let mut text = Vec::with_capacity(1_024);
+    let told = facts.into_iter().map(|(name, fact)| {
+        let told = Told {
+            value: &fact.value,
+            source: &fact.source,
+            observed_ms: millis(fact.observed_at),
+        };
+        (name, told)
+    });
+    match serde_json::Serializer::new(&mut text).collect_map(told) {
+        Ok(()) => String::from_utf8(text).unwrap_or_default(),
+        // Texts and numbers in memory are always written.
+        Err(_) => "{}".into(),
     }
 }
 
@@ -337,7 +382,7 @@ mod tests {
 
     #[test]
     fn a_device_is_shown_as_far_as_the_manifest_asks() {
-        let fact = |name: &str, value: Value| engine::KnownFact {
+        let known = |name: &str, value: Value| engine::KnownFact {
             name: name.into(),
             value,
             source: "admin".into(),
@@ -346,9 +391,9 @@ mod tests {
         let from = DeviceSnapshot {
             product_name: Some("iPad13,18".into()),
             facts: vec![
-                fact("time-zone", "Europe/Berlin".into()),
-                fact("supervised", true.into()),
-                fact("owner", "Ada".into()),
+                known("time-zone", "Europe/Berlin".into()),
+                known("supervised", true.into()),
+                known("owner", "Ada".into()),
             ],
             ..DeviceSnapshot::default()
         };
@@ -360,9 +405,36 @@ mod tests {
         let whole = snapshot(&core.capabilities, &from);
         assert_eq!(whole.supervised, Some(true));
         assert_eq!(whole.time_zone.as_deref(), Some("Europe/Berlin"));
-        assert!(whole.facts.is_empty());
-        let keys: Vec<&str> = seen.facts.iter().map(|fact| fact.key.as_str()).collect();
-        assert_eq!(keys, ["time-zone"], "no other fact is shown");
-        assert_eq!(seen.facts[0].observed_ms, 5_000);
+        assert_eq!(whole.facts_json, "{}");
+        let facts: Value = serde_json::from_str(&seen.facts_json).unwrap();
+        let told = json!({ "value": "Europe/Berlin", "source": "admin", "observed-ms": 5_000 });
+        assert_eq!(
+            facts,
+            json!({ "time-zone": told }),
+            "no other fact is shown"
+        );
+        let one = |key: &str| fact(&asks.capabilities.devices, &from, key);
+        assert_eq!(one("time-zone").unwrap().value_json, "\"Europe/Berlin\"");
+        assert!(one("owner").is_none());
+    }
+
+    #[test]
+    fn what_is_known_of_a_user_stands_before_what_is_known_of_the_device() {
+        let known = |value: &str| engine::KnownFact {
+            name: "home".into(),
+            value: json!(value),
+            source: "admin".into(),
+            observed_at: 0,
+        };
+        let from = DeviceSnapshot {
+            facts: vec![known("the device's"), known("the user's")],
+            ..DeviceSnapshot::default()
+        };
+        let asks = manifest("[capabilities.devices]\nread = [\"fact:home\"]\n").capabilities;
+        let facts = snapshot(&asks, &from).facts_json;
+        assert_eq!(facts.matches("home").count(), 1, "{facts}");
+        assert!(facts.contains("the user's"), "{facts}");
+        let one = fact(&asks.devices, &from, "home").unwrap();
+        assert_eq!(one.value_json, "\"the user's\"");
     }
 }

@@ -51,17 +51,10 @@ pub(crate) fn concerns(matching: &Matching, family: Option<&str>) -> bool {
     matching.platforms.is_empty() || family.is_some_and(named)
 }
 
-/// Bytes that a question about a device counts for when instructions are granted: its facts, by key and JSON text, and a KiB for
-/// the rest. The settings are counted beside it.
-pub(crate) fn size_of_question<K, V>(facts: impl IntoIterator<Item = (K, V)>) -> usize
-where
-    K: AsRef<str>,
-    V: AsRef<str>,
-{
-    let facts = facts.into_iter();
-    facts.fold(1_024, |size, (key, value)| {
-        size + key.as_ref().len() + value.as_ref().len()
-    })
+/// Bytes that a question about a device counts for when instructions are granted: its facts, and a KiB for the rest. The settings
+/// are counted beside it.
+pub(crate) fn size_of_question(facts_json: &str) -> usize {
+    facts_json.len() + 1_024
 }
 
 impl Enabled {
@@ -88,8 +81,7 @@ impl Enabled {
     /// A device as the plugin may see it, and the size of that in bytes.
     fn seen(&self, device: &DeviceSnapshot) -> (Snapshot, usize) {
         let seen = convert::snapshot(&self.whose.rights.granted, device);
-        let facts = seen.facts.iter();
-        let size = size_of_question(facts.map(|fact| (&fact.key, &fact.value_json)));
+        let size = size_of_question(&seen.facts_json);
         (seen, size)
     }
 

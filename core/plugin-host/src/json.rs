@@ -330,7 +330,9 @@ fn integer<N: TryFrom<i64>>(value: &Value) -> Option<N> {
     N::try_from(value.as_i64()?).ok()
 }
 
-fn milliseconds(text: &str) -> Option<u64> {
+/// Milliseconds since 1970 UTC of a time as RFC 3339 writes it; none where it is no such or before 1970.
+#[must_use]
+pub fn milliseconds(text: &str) -> Option<u64> {
     let at = OffsetDateTime::parse(text, &Rfc3339).ok()?;
     u64::try_from(at.unix_timestamp_nanos() / 1_000_000).ok()
 }

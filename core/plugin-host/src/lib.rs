@@ -41,7 +41,7 @@ pub use convert::{amended, platform_of, shows_member};
 pub use enabled::{Enabled, Switch};
 pub use fixture::{Fixture, FixtureError};
 pub use hooks::hooks_of;
-pub use json::JsonError;
+pub use json::{JsonError, milliseconds};
 pub use limits::{Budget, Limits};
 pub use manifest::{HookName, Job, Manifest, ManifestError};
 pub use package::{MAX_COMPONENT, MAX_PACKAGE, Package, PackageError};
@@ -52,7 +52,7 @@ pub use rights::{Capabilities, CommandRights, DeviceRights, FactRights, HttpRigh
 pub use runtime::{Runtime, RuntimeError};
 pub use services::{ForPlugin, OutReply, OutRequest, ServiceError, Services};
 pub use signature::{Role, Signature, SignatureError, SigningKey};
-pub use workbench::{Answer, Called, Cost, QUESTION_TIME_MS, Question, QuestionError};
+pub use workbench::{Answer, Called, Cost, QUESTION_TIME_MS, Question, QuestionError, facts_of};
 
 /// The version of the contract that this host speaks.
 pub const API: &str = "0.9.0";

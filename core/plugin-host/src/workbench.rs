@@ -6,6 +6,8 @@
 
 mod asked;
 
+pub use asked::facts_of;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

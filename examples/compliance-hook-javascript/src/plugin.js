@@ -3,7 +3,7 @@
 // Shows how an own rule becomes a finding with its evidence and a remedy. What is not known is `unknown`, never a pass.
 
 // @ts-check
-import { command, finding, remedy, rule, settings } from "pomona";
+import { command, finding, known, remedy, rule, settings } from "pomona";
 
 /** @type {import("pomona").Compliance} */
 export const compliance = {
@@ -33,9 +33,9 @@ function osCurrent(minimum, version) {
 
 /** @param {import("pomona").Snapshot} device */
 function passcode(device) {
-  const known = device.facts.find((fact) => fact.key === "security.passcode-present");
-  const evidence = known === undefined ? [] : [known];
-  switch (known?.valueJson) {
+  const told = known(device, "security.passcode-present");
+  const evidence = told === undefined ? [] : [told];
+  switch (told?.valueJson) {
     case "true":
       return finding("passcode", "pass", "a passcode is set", { evidence });
     case "false": {

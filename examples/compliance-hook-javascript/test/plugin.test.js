@@ -8,18 +8,17 @@ import { compliance, measure, order } from "../src/plugin.js";
 const device = (osVersion, passcode, supervised) => /** @type {any} */ ({
   osVersion,
   supervised,
-  facts:
-    passcode === undefined
-      ? []
-      : [{ key: "security.passcode-present", valueJson: passcode, source: "device", observedMs: 1 }],
+  factsJson: JSON.stringify(
+    passcode === undefined ? {} : { "security.passcode-present": { value: passcode, source: "device", "observed-ms": 1 } },
+  ),
 });
 
 test("what is not known never passes", () => {
   for (const [given, verdicts] of [
-    [device("27.1", "true", true), ["pass", "pass", "pass"]],
-    [device("25.9.9", "false", false), ["fail", "fail", "fail"]],
+    [device("27.1", true, true), ["pass", "pass", "pass"]],
+    [device("25.9.9", false, false), ["fail", "fail", "fail"]],
     [device("", undefined, null), ["unknown", "unknown", "unknown"]],
-    [device("26", '"yes"', null), ["pass", "unknown", "unknown"]],
+    [device("26", "yes", null), ["pass", "unknown", "unknown"]],
   ]) {
     const found = measure({}, given);
     assert.deepEqual(
@@ -31,7 +30,7 @@ test("what is not known never passes", () => {
 
 test("a missing passcode has its evidence and a remedy, an old system has none", () => {
   const [os, passcode] = withHost({ settings: { minimum_os: "28" } }, () =>
-    compliance.evaluate(/** @type {any} */ ({}), device("27.1", "false", true)),
+    compliance.evaluate(/** @type {any} */ ({}), device("27.1", false, true)),
   );
   assert.deepEqual([os.verdict, os.remedies], ["fail", []]);
   assert.equal(passcode.evidence[0].valueJson, "false");

@@ -61,11 +61,8 @@ fn measure(settings: &Settings, now_ms: u64, device: &Snapshot) -> Vec<Finding> 
 }
 
 fn passcode(device: &Snapshot) -> Finding {
-    let known = device
-        .facts
-        .iter()
-        .find(|fact| fact.key == "security.passcode-present");
-    let mut finding = match known.map(|fact| fact.value_json.as_str()) {
+    let known = device.known("security.passcode-present");
+    let mut finding = match known.as_ref().map(|fact| fact.value_json.as_str()) {
         Some("true") => finding("passcode", RuleVerdict::Pass, "a passcode is set"),
         Some("false") => finding("passcode", RuleVerdict::Fail, "no passcode is set"),
         _ => finding(
@@ -74,7 +71,7 @@ fn passcode(device: &Snapshot) -> Finding {
             "nobody has said whether a passcode is set",
         ),
     };
-    finding.evidence.extend(known.cloned());
+    finding.evidence.extend(known);
     if finding.verdict == RuleVerdict::Fail {
         let ask = json!({ "Queries": ["PasscodePresent"] });
         finding.remedies.push(Remedy {
@@ -133,11 +130,8 @@ fn disk_encrypted(device: &Snapshot) -> Finding {
             "this family always encrypts",
         );
     }
-    let known = device
-        .facts
-        .iter()
-        .find(|fact| fact.key == "security.fde-enabled");
-    let mut finding = match known.map(|fact| fact.value_json.as_str()) {
+    let known = device.known("security.fde-enabled");
+    let mut finding = match known.as_ref().map(|fact| fact.value_json.as_str()) {
         Some("true") => finding(rule, RuleVerdict::Pass, "FileVault is on"),
         Some("false") => finding(rule, RuleVerdict::Fail, "FileVault is off"),
         _ => finding(
@@ -146,7 +140,7 @@ fn disk_encrypted(device: &Snapshot) -> Finding {
             "nobody has said whether FileVault is on",
         ),
     };
-    finding.evidence.extend(known.cloned());
+    finding.evidence.extend(known);
     finding
 }
 
@@ -170,10 +164,11 @@ mod tests {
             value_json: value.into(),
             ..testing::fact("security.passcode-present", &Value::Null)
         };
+        let facts: Vec<Fact> = passcode.map(fact).into_iter().collect();
         Snapshot {
             os_version: os.into(),
             supervised,
-            facts: passcode.map(fact).into_iter().collect(),
+            facts_json: testing::facts(&facts),
             ..testing::device()
         }
     }

@@ -92,11 +92,7 @@ fn csv(silent: &[(&Snapshot, u64)]) -> String {
 
 /// Where the front desk says that a device is.
 fn where_it_is(device: &Snapshot) -> Option<String> {
-    let fact = device
-        .facts
-        .iter()
-        .find(|fact| fact.key == "org.pomona.lost-and-found.at")?;
-    serde_json::from_str(&fact.value_json).ok()
+    device.fact("org.pomona.lost-and-found.at")
 }
 
 /// Notes that a device was handed in, if the body is signed: `{"device": "ID", "at": "Room 12"}`.

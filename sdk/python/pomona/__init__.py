@@ -47,6 +47,7 @@ from .types import (
     Step,
     Target,
     Verdict,
+    facts_json,
 )
 from .words import (
     admit,

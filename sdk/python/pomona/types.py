@@ -5,7 +5,7 @@ Owns the shapes; meaning and bounds of every field stand in the contract itself.
 
 import json
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar, List, Optional, Tuple
+from typing import Annotated, Any, ClassVar, Dict, List, Optional, Tuple
 
 U32 = Annotated[int, range(2**32)]
 """A number that has 32 bits in the contract."""
@@ -77,6 +77,19 @@ class Fact:
     observed_ms: int = 0
 
 
+def _fact(key: str, told: Dict[str, Any]) -> Fact:
+    return Fact(key, json.dumps(told["value"]), told.get("source", ""), told.get("observed-ms", 0))
+
+
+def facts_json(*facts: Fact) -> str:
+    """Facts as the text in which a snapshot has them, for tests."""
+    told = {
+        fact.key: {"value": json.loads(fact.value_json), "source": fact.source, "observed-ms": fact.observed_ms}
+        for fact in facts
+    }
+    return json.dumps(told)
+
+
 @dataclass
 class Channel:
     """One channel of a device: `device`, or `user` with the user's name."""
@@ -112,14 +125,28 @@ class Snapshot:
     groups: List[str] = field(default_factory=list)
     seen_ms: int = 0
     revision: int = 1
-    facts: List[Fact] = field(default_factory=list)
+    facts_json: str = "{}"
 
     def fact(self, key: str, default: Any = None) -> Any:
-        """The value of a fact; `default` when it is not known or is no JSON."""
-        for fact in self.facts:
-            if fact.key == key:
-                return _value(fact.value_json, default)
-        return default
+        """The value of a fact; `default` when it is not known."""
+        return self._facts().get(key, {}).get("value", default)
+
+    def known(self, key: str) -> Optional[Fact]:
+        """A fact with its source and time, as evidence of a finding; None when it is not known."""
+        told = self._facts().get(key)
+        return None if told is None else _fact(key, told)
+
+    def facts(self) -> List[Fact]:
+        """All facts, sorted by key."""
+        return [_fact(key, told) for key, told in sorted(self._facts().items())]
+
+    def _facts(self) -> Dict[str, Dict[str, Any]]:
+        # Read once, and again when a test has given it others.
+        text, read = getattr(self, "_read", (None, {}))
+        if text is not self.facts_json:
+            read = _value(self.facts_json, {})
+            self._read = (self.facts_json, read)
+        return read
 
 
 @dataclass

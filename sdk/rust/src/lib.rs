@@ -9,6 +9,7 @@
 mod arena;
 pub mod bindings;
 mod export;
+mod facts;
 mod hooks;
 pub mod host;
 #[cfg(not(target_arch = "wasm32"))]
@@ -79,17 +80,6 @@ pub fn allow() -> Verdict {
 #[must_use]
 pub fn allow_until(until_ms: u64) -> Verdict {
     Verdict::Allow(Some(until_ms))
-}
-
-impl Snapshot {
-    /// The value of a fact, read from its JSON; none when it is not known or is something else.
-    #[must_use]
-    pub fn fact<T: serde::de::DeserializeOwned>(&self, key: &str) -> Option<T> {
-        self.facts
-            .iter()
-            .find(|fact| fact.key == key)
-            .and_then(|fact| serde_json::from_str(&fact.value_json).ok())
-    }
 }
 
 impl Draft {

@@ -143,7 +143,7 @@ pub fn device() -> Snapshot {
         groups: Vec::new(),
         seen_ms: 0,
         revision: 1,
-        facts: Vec::new(),
+        facts_json: "{}".into(),
     }
 }
 
@@ -156,6 +156,19 @@ pub fn fact(key: &str, value: &Value) -> Fact {
         source: "device".into(),
         observed_ms: 1,
     }
+}
+
+/// Facts as the text in which a [`Snapshot`] has them.
+#[must_use]
+pub fn facts(facts: &[Fact]) -> String {
+    let told = facts.iter().map(|fact| {
+        let value: Value = crate::serde_json::from_str(&fact.value_json).unwrap_or_default();
+        let told = crate::serde_json::json!({
+            "value": value, "source": fact.source, "observed-ms": fact.observed_ms,
+        });
+        (fact.key.clone(), told)
+    });
+    Value::Object(told.collect()).to_string()
 }
 
 /// The context of a first call, at this time in milliseconds since 1970 UTC.
@@ -215,7 +228,7 @@ mod tests {
             .keeping("k/2", b"two")
             .device(Snapshot {
                 groups: vec!["Kitchen".into()],
-                facts: vec![fact("a.b", &json!(true))],
+                facts_json: facts(&[fact("a.b", &json!(true))]),
                 ..device()
             })
             .history("d", "org.example.x", &json!({"n": 1}))

@@ -5,7 +5,7 @@
 use pomona_engine::DeviceId;
 use pomona_engine::clock::Micros;
 use pomona_engine::hooks::{DeviceSnapshot, KnownFact};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use wasmtime::component::types::Type;
 
 use super::members::{Members, Read, misfit, only_member};
@@ -29,7 +29,7 @@ const DEVICE: [&str; 16] = [
     "groups",
     "seen-ms",
     "revision",
-    "facts",
+    "facts-json",
 ];
 
 /// A device of the engine from a snapshot.
@@ -80,8 +80,19 @@ pub(super) fn device(told: &Value, at: &str) -> Read<DeviceSnapshot> {
 /// The facts of a device, with those that the contract has as members.
 fn facts(told: &Members<'_>) -> Read<Vec<KnownFact>> {
     let mut facts = Vec::new();
-    for (n, written) in told.list("facts")?.iter().enumerate() {
-        facts.push(fact(written, &format!("{}/facts/{n}", told.at))?);
+    let at = below(told.at, "facts-json");
+    if let Some(text) = told.filled("facts-json")? {
+        let written: Map<String, Value> = serde_json::from_str(&text).map_err(|_| {
+            let expected = r#"an object like {"security.passcode-present": {"value": true}}"#;
+            misfit(
+                &at,
+                expected,
+                told.get("facts-json").unwrap_or(&Value::Null),
+            )
+        })?;
+        for (name, written) in &written {
+            facts.push(fact(name, written, &below(&at, name))?);
+        }
     }
     for (name, ty) in [
         ("supervised", Type::Bool),
@@ -110,17 +121,14 @@ fn facts(told: &Members<'_>) -> Read<Vec<KnownFact>> {
     Ok(facts)
 }
 
-fn fact(told: &Value, at: &str) -> Read<KnownFact> {
-    let members = Members::of(told, at, &["key", "value-json", "source", "observed-ms"])?;
-    let (Some(name), Some(text)) = (members.filled("key")?, members.text("value-json")?) else {
-        let expected = r#"an object with "key" and "value-json""#;
-        return Err(misfit(at, expected, told));
+fn fact(name: &str, told: &Value, at: &str) -> Read<KnownFact> {
+    let members = Members::of(told, at, &["value", "source", "observed-ms"])?;
+    let Some(value) = members.get("value") else {
+        return Err(misfit(at, r#"an object with "value""#, told));
     };
-    let value = serde_json::from_str(&text);
-    let value = value.map_err(|_| misfit(&below(at, "value-json"), "a JSON text", &json!(text)))?;
     Ok(KnownFact {
-        name,
-        value,
+        name: name.to_owned(),
+        value: value.clone(),
         source: members.text("source")?.unwrap_or_default(),
         observed_at: micros(members.number("observed-ms")?),
     })
@@ -162,7 +170,7 @@ mod tests {
             "os-build": "",
             "groups": ["Kitchen"],
             "seen-ms": "1970-01-01T00:00:01Z",
-            "facts": [{ "key": "a.b", "value-json": "[1]" }, { "key": "a.c", "value-json": 2, "observed-ms": 3 }],
+            "facts-json": { "a.b": { "value": [1] }, "a.c": { "value": 2, "observed-ms": 3 } },
         });
         let told = device(&written, "").unwrap();
         assert_eq!(told.groups, ["Kitchen"]);
@@ -214,19 +222,24 @@ mod tests {
             ("seen-ms", json!("soon"), "/seen-ms: \"soon\" is no time"),
             ("revision", json!(-1), "/revision: expected a whole number"),
             (
-                "facts",
+                "facts-json",
+                json!({ "a.b": { "source": "device" } }),
+                "/facts-json/a.b: expected an object with \"value\"",
+            ),
+            (
+                "facts-json",
                 json!([{ "key": "a" }]),
-                "/facts/0: expected an object with \"key\"",
+                "/facts-json: expected an object like {",
             ),
             (
-                "facts",
-                json!([{ "key": "a", "value-json": "x" }]),
-                "/facts/0/value-json: expected a JSON text",
+                "facts-json",
+                json!("{"),
+                "/facts-json: expected an object like {",
             ),
             (
-                "facts",
-                json!([{ "key": "a", "value": 1 }]),
-                "/facts/0/value: there is no such member",
+                "facts-json",
+                json!({ "a": { "value-json": 1 } }),
+                "/facts-json/a/value-json: there is no such member",
             ),
         ] {
             let mut written = json!({ "id": id() });
@@ -240,7 +253,7 @@ mod tests {
                 "/platform: expected \"macos\"",
             ),
             (
-                json!({ "id": id(), "time-zone": "a", "facts": [{ "key": "time-zone", "value-json": "\"b\"" }] }),
+                json!({ "id": id(), "time-zone": "a", "facts-json": { "time-zone": { "value": "b" } } }),
                 "/time-zone: expected \"b\"",
             ),
             (json!([]), ": expected an object with id"),

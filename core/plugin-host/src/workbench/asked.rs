@@ -3,7 +3,7 @@
 //! Owns: reading from a question in JSON whether it would be asked at all, and how much it counts for. The rules are those of the
 //! hooks.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::Question;
 use crate::convert::family;
@@ -54,10 +54,18 @@ pub(super) fn size(question: &Question) -> usize {
         return settings;
     }
     let device = question.input.get("device");
-    let facts = device.and_then(|device| device.get("facts"));
-    let facts = facts.and_then(Value::as_array).into_iter().flatten();
-    let facts = facts.map(|fact| (text(fact.get("key")), text(fact.get("value-json"))));
-    settings + size_of_question(facts)
+    let facts = device.and_then(|device| device.get("facts-json"));
+    settings + size_of_question(&text(facts))
+}
+
+/// The facts of a device in a question, which are written as an object or as the text of one; none where there is no such.
+#[must_use]
+pub fn facts_of(device: &Map<String, Value>) -> Map<String, Value> {
+    match device.get("facts-json") {
+        Some(Value::Object(facts)) => facts.clone(),
+        Some(Value::String(text)) => serde_json::from_str(text).unwrap_or_default(),
+        _ => Map::new(),
+    }
 }
 
 fn about_no_device(question: &Question) -> bool {
@@ -87,7 +95,7 @@ mod tests {
     use super::*;
     use crate::convert;
     use pomona_engine::hooks::{DeviceSnapshot, KnownFact};
-    use serde_json::{Map, json};
+    use serde_json::json;
 
     fn question(hook: &str, input: Value) -> Question {
         Question {
@@ -159,19 +167,19 @@ mod tests {
         };
         let asks = "[hooks.compliance]\n[capabilities.devices]\nread = [\"fact:a.*\"]\n";
         let seen = convert::snapshot(&manifest(asks).capabilities, &from);
-        let facts = seen.facts.iter().map(|fact| (&fact.key, &fact.value_json));
-        let on_a_server = size_of_question(facts) + "{}".len();
-        let written = [
-            json!({ "key": "a.b", "value-json": { "c": [1, 2] }, "source": "long and uncounted" }),
-            json!({ "key": "a.d", "value-json": "\"x\"" }),
-        ];
-        let asked = question("compliance", json!({ "device": { "facts": written } }));
-        assert_eq!(size(&asked), on_a_server);
-        assert_eq!(on_a_server, 1_024 + 3 + 11 + 3 + 3 + 2);
+        let on_a_server = size_of_question(&seen.facts_json) + "{}".len();
+        let written = json!({
+            "a.b": { "value": { "c": [1, 2] }, "source": "device", "observed-ms": 0 },
+            "a.d": { "value": "x", "source": "device", "observed-ms": 0 },
+        });
+        for facts in [json!(written.to_string()), written] {
+            let asked = question("compliance", json!({ "device": { "facts-json": facts } }));
+            assert_eq!(size(&asked), on_a_server);
+        }
         assert_eq!(size(&question("compliance", json!({}))), 1_024 + 2);
         let rules = Question {
             function: Some(RULES.into()),
-            ..asked
+            ..question("compliance", json!({}))
         };
         assert_eq!(size(&rules), 2);
     }

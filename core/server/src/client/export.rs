@@ -3,7 +3,7 @@
 //! Owns: turning what the API says of a device into a snapshot of the plugins' contract, one JSON object a line, for
 //! `pomona plugin diff`. An export holds serial numbers and facts: it is the administrator's to keep.
 
-use pomona_plugin_host::platform_of;
+use pomona_plugin_host::{milliseconds, platform_of};
 use serde_json::{Map, Value, json};
 
 use super::api::{Api, segment};
@@ -73,14 +73,15 @@ fn snapshot(device: &Value) -> Value {
         );
     }
     let facts = facts.iter().map(|fact| {
-        json!({
-            "key": fact["name"],
-            "value-json": fact["value"].to_string(),
+        let name = fact["name"].as_str().unwrap_or_default();
+        let told = json!({
+            "value": fact["value"],
             "source": fact["source"],
-            "observed-ms": fact["observed_at"],
-        })
+            "observed-ms": fact["observed_at"].as_str().and_then(milliseconds),
+        });
+        (name.to_owned(), told)
     });
-    tell("facts", facts.collect());
+    tell("facts-json", Value::Object(facts.collect()));
     Value::Object(snapshot)
 }
 
@@ -111,9 +112,9 @@ mod tests {
             "revision": 7,
             "groups": ["Kitchen", "labs"],
             "supervised": true,
-            "facts": [
-                { "key": "supervised", "value-json": "true", "source": "device", "observed-ms": "2026-11-25T07:30:00Z" },
-            ],
+            "facts-json": {
+                "supervised": { "value": true, "source": "device", "observed-ms": 1_795_591_800_000_u64 },
+            },
         });
         assert_eq!(told, expected);
         let car = snapshot(&json!({ "id": "d", "product_name": "Car1,1" }));

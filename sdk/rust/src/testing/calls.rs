@@ -60,8 +60,7 @@ pub mod devices {
 
     /// One fact of a device.
     pub fn get_fact(id: &str, key: &str) -> Result<Option<Fact>, AccessError> {
-        let facts = get(id)?.facts;
-        Ok(facts.into_iter().find(|fact| fact.key == key))
+        Ok(get(id)?.known(key))
     }
 
     /// Devices of a group, or all, by id.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use pomona_plugin_host::{
-    DeviceRights, HookName, Plugin, Question, Replay, platform_of, shows_member,
+    DeviceRights, HookName, Plugin, Question, Replay, facts_of, platform_of, shows_member,
 };
 use serde_json::{Map, Value, json};
 
@@ -206,9 +206,9 @@ fn seen(rights: &DeviceRights, device: &Value) -> Map<String, Value> {
     let model = device["model"].as_str().unwrap_or_default();
     seen.entry("platform").or_insert_with(|| platform_of(model));
     seen.entry("kind").or_insert_with(|| json!("profile"));
-    if let Some(facts) = seen.get_mut("facts").and_then(Value::as_array_mut) {
-        facts.retain(|fact| rights.shows(fact["key"].as_str().unwrap_or_default()));
-    }
+    let mut facts = facts_of(&seen);
+    facts.retain(|name, _| rights.shows(name));
+    seen.insert("facts-json".into(), Value::Object(facts));
     seen
 }
 
@@ -256,20 +256,20 @@ mod tests {
     fn a_device_is_seen_as_the_manifest_asks() {
         let device = json!({
             "id": "a", "model": "iPad13,18", "kind": "profile", "serial": "C02",
-            "facts": [{ "key": "a.b" }, { "key": "c" }],
+            "facts-json": { "a.b": { "value": 1 }, "c": { "value": 2 } },
         });
         let rights = |read: &[&str]| DeviceRights {
             read: read.iter().map(|right| (*right).to_owned()).collect(),
             ..DeviceRights::default()
         };
         let plain = json!({
-            "id": "a", "platform": "ipados", "kind": "profile", "facts": [{ "key": "a.b" }],
+            "id": "a", "platform": "ipados", "kind": "profile", "facts-json": { "a.b": { "value": 1 } },
         });
         let told = seen(&rights(&["fact:a.*"]), &device);
         assert_eq!(Value::Object(told), plain);
         let told = seen(&rights(&["core"]), &device);
         assert_eq!(told["serial"], "C02");
-        assert_eq!(told["facts"], json!([]));
+        assert_eq!(told["facts-json"], json!({}));
         let told = seen(&rights(&["core"]), &json!({ "id": "a" }));
         assert_eq!(told["platform"], json!({ "other": "" }));
     }

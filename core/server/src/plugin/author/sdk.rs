@@ -23,6 +23,7 @@ const RUST: &[(&str, &str)] = sources![
     "src/arena.rs",
     "src/bindings.rs",
     "src/export.rs",
+    "src/facts.rs",
     "src/hooks.rs",
     "src/host.rs",
     "src/lib.rs",

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use pomona_plugin_host::{
-    DeviceRights, Fixture, Plugin, Question, QuestionError, amended, shows_member,
+    DeviceRights, Fixture, Plugin, Question, QuestionError, amended, facts_of, shows_member,
 };
 use serde_json::{Map, Value, json};
 
@@ -183,12 +183,10 @@ fn beyond_rights(rights: &DeviceRights, input: &Map<String, Value>) -> Vec<(Stri
                 "a server does not show this; put \"core\" into capabilities.devices.read of plugin.toml".into(),
             ));
         }
-        let facts = device.get("facts").and_then(Value::as_array);
-        for (n, fact) in facts.into_iter().flatten().enumerate() {
-            let key = fact.get("key").and_then(Value::as_str).unwrap_or_default();
+        for key in facts_of(device).keys() {
             if !rights.shows(key) {
                 beyond.push((
-                    format!("/input{place}/facts/{n}"),
+                    format!("/input{place}/facts-json"),
                     format!("a server does not show this; put \"fact:{key}\" into capabilities.devices.read of plugin.toml"),
                 ));
             }
@@ -280,7 +278,7 @@ mod tests {
         let input = json!({
             "device": {
                 "id": "a", "platform": "ipados", "kind": "profile", "model": "iPad13,18",
-                "facts": [{ "key": "a.b" }, { "key": "c" }],
+                "facts-json": { "a.b": {}, "c": {} },
             },
         });
         let rights = |read: &[&str]| DeviceRights {
@@ -294,7 +292,7 @@ mod tests {
                 .map(|(place, _)| place)
                 .collect::<Vec<_>>()
         };
-        let all = ["/input/device/model", "/input/device/facts/1"];
+        let all = ["/input/device/model", "/input/device/facts-json"];
         assert_eq!(places(rights(&["fact:a.*"])), all);
         assert_eq!(places(rights(&["core", "fact:a.*"])), all[1..]);
         assert_eq!(places(rights(&["core", "fact:a.b", "fact:c"])), all[2..]);

@@ -36,7 +36,7 @@ mod tests {
         let context = testing::context(0);
         let verdict = |device: &Snapshot| Plugin::evaluate(&context, device).unwrap()[0].verdict;
         assert_eq!(verdict(&device), RuleVerdict::Unknown);
-        device.facts = vec![testing::fact("security.passcode-present", &json!(true))];
+        device.facts_json = testing::facts(&[testing::fact("security.passcode-present", &json!(true))]);
         assert_eq!(verdict(&device), RuleVerdict::Pass);
     }
 }

@@ -87,7 +87,7 @@ impl Desk {
 fn the_examples_give_the_answers_of_their_fixtures() {
     let desk = Desk::new();
     for (name, fixtures) in [
-        ("quiet-hours", 3),
+        ("quiet-hours", 4),
         ("enrollment-gate", 3),
         ("welcome", 2),
         ("compliance-hook", 3),

@@ -3,6 +3,7 @@
 use pomona_tests::{TestDatabase, guest, pomona_binary};
 use serde_json::{Value, json};
 
+use crate::outside::rewritten;
 use crate::stage::{Stage, of, shown};
 
 const QUIET: &str = "org.pomona.quiet-hours";
@@ -106,6 +107,60 @@ async fn a_plugin_is_installed_obeyed_suspended_and_taken_out() {
     stage.good(&["plugin", "remove", QUIET]).await;
     let gone = stage.bad(&["plugin", "enable", QUIET]).await;
     assert!(gone.contains("not found"), "{gone}");
+    fleet.stop().await;
+    stage.lab.stop().await.unwrap();
+}
+
+/// What an event says of changes of a command: the key, who changed it, and over whom.
+fn amended(event: &Value) -> (&Value, &Value, &Value) {
+    let change = &event["body"]["amended"][0];
+    (&change["key"], &change["by"], &change["over"])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_plugins_that_change_a_command_the_later_one_in_the_order_holds() {
+    const OTHER: &str = "org.example.daytime";
+    let package = guest("quiet-hours").unwrap();
+    let mut stage = Stage::open(&[("--plugins-allow-unsigned", "true")]).await;
+    let fleet = stage.fleet(1).await;
+    let device = stage.lab.tenant.devices().await.unwrap().remove(0).id;
+    let other = rewritten(&package, |manifest| manifest.replace(QUIET, OTHER));
+    let other = stage.file("other.pomona", other);
+    for (id, package, asks) in [(QUIET, shown(&package), true), (OTHER, other, false)] {
+        stage.good(&["plugin", "install", &package]).await;
+        let mut rules: Value = serde_json::from_str(OPEN).unwrap();
+        rules["notify_user"] = json!(asks);
+        let rules = stage.file("rules.json", rules.to_string());
+        stage
+            .good(&["plugin", "enable", id, "--settings", &rules])
+            .await;
+    }
+    let restart = ["command", "send", "RestartDevice", "--device", &device];
+    stage.good(&restart).await;
+    let by = |who: &'static str| {
+        move |event: &Value| event["kind"] == "command_queued" && amended(event).1 == who
+    };
+    // Without an order of their own they are asked by id.
+    let event = stage.wait_for(&device, by(QUIET)).await;
+    assert_eq!(amended(&event).0, "NotifyUser", "{event:#}");
+    assert_eq!(amended(&event).2, &json!([OTHER]), "{event:#}");
+
+    let refused = ["plugin", "order", OTHER, "--priority", "1001"];
+    let refused = stage.bad(&refused).await;
+    assert!(refused.contains("from -1000 to 1000"), "{refused}");
+    let order = ["plugin", "order", OTHER, "--phase", "late"];
+    let shown = stage.json(&order).await;
+    assert_eq!(shown["order"]["phase"], "late", "{shown:#}");
+    stage.good(&restart).await;
+    let event = stage.wait_for(&device, by(OTHER)).await;
+    assert_eq!(amended(&event).2, &json!([QUIET]), "{event:#}");
+
+    // Within a phase the higher priority is asked first, and the other holds again.
+    let order = ["plugin", "order", OTHER, "--priority", "10"];
+    stage.good(&order).await;
+    stage.good(&restart).await;
+    let timeline = stage.timeline(&device).await;
+    assert_eq!(timeline.iter().filter(|event| by(QUIET)(event)).count(), 2);
     fleet.stop().await;
     stage.lab.stop().await.unwrap();
 }

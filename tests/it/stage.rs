@@ -50,7 +50,7 @@ impl Stage {
         said
     }
 
-    pub(crate) fn file(&self, name: &str, content: &str) -> String {
+    pub(crate) fn file(&self, name: &str, content: impl AsRef<[u8]>) -> String {
         let path = self.files.path().join(name);
         std::fs::write(&path, content).unwrap();
         path.display().to_string()

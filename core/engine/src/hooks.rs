@@ -7,6 +7,7 @@
 //! Lifelines are never put before a hook: `CheckOut`, `TokenUpdate`, bootstrap tokens, certificate renewal, the engine's
 //! own declarative sync, and commands sent with break-glass. Hooks are told of them afterwards, by events.
 
+mod commands;
 mod pages;
 mod posture;
 mod table;
@@ -25,6 +26,7 @@ use crate::clock::Micros;
 use crate::event::{Event, EventKind};
 use crate::ids::{DeviceId, EnrollmentId, TenantId};
 
+pub(crate) use commands::Amendment;
 pub use pages::{PageReply, PageRequest, PanelHook, PanelInfo, RouteHook};
 pub use posture::{
     ComplianceHook, Declaration, DeclarationHook, Finding, Question, Remedy, RuleInfo, RuleVerdict,
@@ -464,80 +466,6 @@ impl Hooks {
             }
         }
         decision
-    }
-
-    /// Lets every amending hook change the draft, one after the other. Returns who changed which key.
-    pub(crate) async fn amend(
-        &self,
-        now: Micros,
-        draft: &mut CommandDraft,
-    ) -> Vec<(String, String)> {
-        let mut changed = Vec::new();
-        let mut budget = Budget::new();
-        for hook in &self.amend {
-            if !hook.matches(&draft.request_type) {
-                continue;
-            }
-            match budget.run(COMMAND_BUDGET, hook.amend(now, draft)).await {
-                Ok(changes) => {
-                    for change in changes {
-                        let key = change.apply(&mut draft.command);
-                        changed.extend(key.map(|key| (hook.name().to_owned(), key)));
-                    }
-                }
-                Err(error) => failed("command-amend", hook.name(), &error),
-            }
-        }
-        changed
-    }
-
-    /// Asks every validating hook; any veto holds, else the latest time to wait for, else the shortest validity.
-    pub(crate) async fn validate(
-        &self,
-        stage: Stage,
-        now: Micros,
-        device: &DeviceSnapshot,
-        draft: &CommandDraft,
-    ) -> CommandVerdict {
-        let mut until = now + 365 * crate::clock::DAY;
-        let mut wait: Option<(Micros, String)> = None;
-        let mut vetoes: Vec<String> = Vec::new();
-        let mut budget = Budget::new();
-        for hook in &self.validate {
-            if !hook.matches(&draft.request_type, stage) {
-                continue;
-            }
-            match budget
-                .run(COMMAND_BUDGET, hook.validate(stage, now, device, draft))
-                .await
-            {
-                Ok(CommandVerdict::Allow { valid_until }) => until = until.min(valid_until),
-                Ok(CommandVerdict::Veto(reason)) => {
-                    vetoes.push(format!("{}: {reason}", hook.name()))
-                }
-                Ok(CommandVerdict::Defer(at, reason)) => {
-                    if wait.as_ref().is_none_or(|(latest, _)| at > *latest) {
-                        wait = Some((at, format!("{}: {reason}", hook.name())));
-                    }
-                }
-                Err(error) => {
-                    failed("command-validate", hook.name(), &error);
-                    let automation = draft.actor != ActorKind::Person;
-                    if automation && destructive(&draft.request_type) {
-                        vetoes.push(format!("{} could not be asked", hook.name()));
-                    } else {
-                        until = until.min(now + UNASKED_VALID);
-                    }
-                }
-            }
-        }
-        if !vetoes.is_empty() {
-            return CommandVerdict::Veto(vetoes.join("; "));
-        }
-        match wait {
-            Some((at, reason)) if at > now => CommandVerdict::Defer(at, reason),
-            _ => CommandVerdict::Allow { valid_until: until },
-        }
     }
 }
 

@@ -224,7 +224,8 @@ async fn amending_hooks_change_the_command_one_after_the_other_but_never_its_typ
     let done = enqueue(&stage, Actor::SYSTEM, request("Settings", enrollment)).await;
     let reason = done.targets[0].reason.clone().unwrap_or_default();
     assert!(
-        reason.contains("first changed Room") && reason.contains("second changed Note"),
+        reason.contains("second changed Note")
+            && reason.contains("second changed Room, which first wanted otherwise"),
         "{reason}"
     );
     let (_, body) = stage.send(&card, false, idle(A)).await;

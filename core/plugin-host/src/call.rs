@@ -33,7 +33,8 @@ pub(crate) struct CallState {
     settings: Arc<str>,
     pub(crate) whose: Arc<Whose>,
     pub(crate) hook: Option<HookName>,
-    seed: u64,
+    /// What random numbers are drawn from; few calls draw any.
+    seed: Option<u64>,
     drawn: u64,
     begun: Instant,
     host_calls: u32,
@@ -68,6 +69,8 @@ pub(crate) struct Whose {
     pub(crate) room: Room,
     /// What is noted of its calls.
     pub(crate) seen: Seen,
+    /// The operator's metric of their memory.
+    memory: metrics::Gauge,
     plugin: String,
 }
 
@@ -93,6 +96,10 @@ impl Whose {
             services,
             room: Room::default(),
             seen: Seen::default(),
+            memory: match plugin {
+                "" => metrics::Gauge::noop(),
+                _ => metrics::gauge!("pomona_plugin_memory_bytes", "plugin" => plugin.to_owned()),
+            },
             plugin: plugin.to_owned(),
         }
     }
@@ -134,7 +141,7 @@ pub(crate) fn store(runtime: &Runtime, plan: CallPlan) -> Store<CallState> {
             account: Account::new(plan.limits),
             limits: plan.limits,
             plugin: plan.plugin,
-            seed: seed_of(&plan.call_id),
+            seed: None,
             call_id: plan.call_id,
             settings: plan.whose.settings.clone(),
             whose: plan.whose,
@@ -174,8 +181,7 @@ impl Drop for CallState {
     fn drop(&mut self) {
         let memory = self.account.memory();
         self.whose.seen.memory(memory);
-        metrics::gauge!("pomona_plugin_memory_bytes", "plugin" => self.plugin.to_string())
-            .set(memory as f64);
+        self.whose.memory.set(memory as f64);
     }
 }
 
@@ -193,7 +199,7 @@ impl CallState {
     /// Begins a call by hand: nothing that the host knows of the one before reaches it, and somebody listens.
     pub(crate) fn begin(&mut self, call_id: &str, seed: u64, whose: &Arc<Whose>) {
         self.call_id = call_id.to_owned();
-        self.seed = seed;
+        self.seed = Some(seed);
         self.settings = whose.settings.clone();
         self.whose = whose.clone();
         (self.drawn, self.host_calls, self.lines) = (0, 0, 0);
@@ -315,11 +321,12 @@ impl random::Host for CallState {
     /// A stream of hashes of the seed and a counter: the same seed gives the same bytes.
     fn bytes(&mut self, count: u32) -> wasmtime::Result<Vec<u8>> {
         self.counted()?;
+        let seed = *self.seed.get_or_insert_with(|| seed_of(&self.call_id));
         let count = count.min(RANDOM) as usize;
         let mut out = Vec::with_capacity(count + 32);
         while out.len() < count {
             let mut context = Context::new(&SHA256);
-            context.update(&self.seed.to_be_bytes());
+            context.update(&seed.to_be_bytes());
             context.update(&self.drawn.to_be_bytes());
             out.extend_from_slice(context.finish().as_ref());
             self.drawn += 1;

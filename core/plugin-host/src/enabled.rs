@@ -15,7 +15,7 @@ use crate::call::{CallState, Whose};
 use crate::limits::Budget;
 use crate::manifest::{HookName, Manifest};
 use crate::plugin::{Places, Plugin, PluginError, call_id};
-use crate::record::Figures;
+use crate::record::{Figures, Instruments};
 use crate::rights::Capabilities;
 use crate::services::Services;
 
@@ -41,6 +41,7 @@ pub struct Enabled {
     /// Names its code, its rights and its settings.
     pub(crate) stamp: String,
     state: Mutex<(Breaker, Figures)>,
+    instruments: BTreeMap<HookName, Instruments>,
 }
 
 impl std::fmt::Debug for Enabled {
@@ -75,7 +76,10 @@ impl Enabled {
             granted,
             services,
         );
+        let hooks = manifest.hooks.keys();
+        let instruments = hooks.map(|hook| (*hook, Instruments::of(&manifest.id, *hook)));
         Self {
+            instruments: instruments.collect(),
             manifest,
             plugin,
             principal: switch.principal,
@@ -185,11 +189,10 @@ struct Asking<'a> {
 impl Drop for Asking<'_> {
     fn drop(&mut self) {
         let taken = self.begun.elapsed();
-        let labels = [
-            ("plugin", self.enabled.id().to_owned()),
-            ("hook", self.hook.as_str().to_owned()),
-        ];
-        metrics::histogram!("pomona_plugin_call_seconds", &labels).record(taken.as_secs_f64());
+        let instruments = self.enabled.instruments.get(&self.hook);
+        if let Some(instruments) = instruments {
+            instruments.seconds.record(taken.as_secs_f64());
+        }
         let mut state = self.enabled.state.lock();
         let (breaker, figures) = &mut *state;
         breaker.note(Instant::now(), self.failure.is_none());
@@ -200,7 +203,9 @@ impl Drop for Asking<'_> {
             figures.failures += 1;
             *figures.failed_by.entry(kind).or_default() += 1;
             figures.last_failure = Some(format!("{}: {failure}", self.hook.as_str()));
-            metrics::counter!("pomona_plugin_failures_total", &labels).increment(1);
+            if let Some(instruments) = instruments {
+                instruments.failures.increment(1);
+            }
         }
     }
 }

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use crate::manifest::HookName;
+
 /// Steps of the latencies: up to 16 µs, and twice as much with each further one; the last has no end.
 const STEPS: usize = 24;
 const FIRST_STEP: u64 = 16;
@@ -118,6 +120,25 @@ impl Seen {
     pub(crate) fn put_into(&self, figures: &mut Figures) {
         figures.memory_high = self.memory.load(Ordering::Relaxed);
         figures.refusals = self.refusals.lock().clone();
+    }
+}
+
+/// The operator's metrics of a plugin's hook. They are looked up once: each look makes texts of the labels.
+pub(crate) struct Instruments {
+    pub(crate) seconds: metrics::Histogram,
+    pub(crate) failures: metrics::Counter,
+}
+
+impl Instruments {
+    pub(crate) fn of(plugin: &str, hook: HookName) -> Self {
+        let labels = [
+            ("plugin", plugin.to_owned()),
+            ("hook", hook.as_str().to_owned()),
+        ];
+        Self {
+            seconds: metrics::histogram!("pomona_plugin_call_seconds", &labels),
+            failures: metrics::counter!("pomona_plugin_failures_total", &labels),
+        }
     }
 }
 

@@ -1,24 +1,26 @@
 //! Quiet hours: a command that interrupts people waits for a window of time, in the device's own time zone.
 //!
 //! Judged while it is queued and again before it is sent, so that a device that comes back after the window waits for the
-//! next one.
+//! next one. A restart is changed as the house wants it: at once, or when its user
+//! likes.
 #![forbid(unsafe_code)]
 
 use jiff::{Timestamp, ToSpan, civil::Time, tz::TimeZone};
 use pomona_sdk::{
-    CallContext, CommandValidate, Diagnostic, Draft, HookError, Settings, Snapshot, Stage, Verdict,
-    allow_until, host, refuse,
+    CallContext, Change, CommandAmend, CommandValidate, Diagnostic, Draft, HookError, Settings,
+    Snapshot, Stage, Verdict, allow_until, host, refuse,
 };
 use serde::Deserialize;
 
 struct QuietHours;
-pomona_sdk::export!(QuietHours: CommandValidate, Settings);
+pomona_sdk::export!(QuietHours: CommandAmend, CommandValidate, Settings);
 
 #[derive(Deserialize)]
 struct Rules {
     #[serde(default = "utc")]
     time_zone: String,
     windows: Vec<Window>,
+    notify_user: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -30,6 +32,26 @@ struct Window {
 
 fn utc() -> String {
     "UTC".into()
+}
+
+impl CommandAmend for QuietHours {
+    fn amend(_context: &CallContext, command: &Draft) -> Result<Vec<Change>, HookError> {
+        Ok(notify(&host::settings()?, command))
+    }
+}
+
+/// What a restart must be changed by; nothing once it is as the house wants it.
+fn notify(rules: &Rules, command: &Draft) -> Vec<Change> {
+    let Some(wanted) = rules.notify_user else {
+        return Vec::new();
+    };
+    let asked = command
+        .payload("NotifyUser")
+        .and_then(|value| value.as_bool());
+    match asked == Some(wanted) {
+        true => Vec::new(),
+        false => vec![Change::Set(("/NotifyUser".into(), wanted.to_string()))],
+    }
 }
 
 impl CommandValidate for QuietHours {
@@ -133,7 +155,28 @@ impl Settings for QuietHours {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use pomona_sdk::serde_json::json;
     use pomona_sdk::testing;
+
+    #[test]
+    fn a_restart_is_as_the_house_wants_it_and_then_stays() {
+        let rules = |notify_user| Rules {
+            time_zone: utc(),
+            windows: Vec::new(),
+            notify_user,
+        };
+        for (wanted, asked, changes) in [
+            (None, json!({}), 0),
+            (Some(true), json!({}), 1),
+            (Some(true), json!({"NotifyUser": true}), 0),
+            (Some(true), json!({"NotifyUser": false}), 1),
+            (Some(false), json!({"NotifyUser": true}), 1),
+        ] {
+            let command = testing::draft("RestartDevice", &asked);
+            let told = notify(&rules(wanted), &command);
+            assert_eq!(told.len(), changes, "{wanted:?} {asked}");
+        }
+    }
 
     fn device(zone: Option<&str>, groups: &[&str]) -> Snapshot {
         Snapshot {

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::caller::Caller;
 use super::instant::Instant;
+use super::plugin_order::PluginOrder;
 use super::trust::{Revocations, TrustLevel, TrustPolicy, Vouched};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
@@ -121,6 +122,8 @@ pub struct InstalledPlugin {
     pub suspended: bool,
     /// When it was installed.
     pub installed_at: Instant,
+    /// When it is asked, among the plugins of a tenant.
+    pub order: PluginOrder,
     /// What the operator grants, in the form of a manifest's `capabilities`; absent: all that the manifest asks for.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
@@ -165,6 +168,7 @@ impl InstalledPlugin {
             source: row.source,
             suspended: row.suspended,
             installed_at: Instant(row.installed_at),
+            order: PluginOrder::default(),
             rights: row
                 .rights
                 .and_then(|rights| serde_json::from_str(&rights).ok()),
@@ -205,10 +209,12 @@ pub(crate) async fn installed(engine: &Engine) -> Result<Vec<InstalledPlugin>> {
     let store = engine.store();
     let (rows, revocations) = (store.plugins().await?, store.plugin_revocations().await?);
     let waiting = store.waiting_plugins().await?;
+    let orders = store.plugin_orders().await?;
     let mut all = Vec::with_capacity(rows.len());
     for row in rows {
         let found = waiting.iter().find(|one| one.plugin == row.id);
         let mut plugin = InstalledPlugin::of(row.clone(), &revocations);
+        plugin.order = orders.get(&row.id).copied().unwrap_or_default();
         if let Some(found) = found {
             plugin.waiting = Some(WaitingVersion {
                 version: found.version.clone(),
@@ -378,7 +384,7 @@ pub(crate) async fn grant(
     one(engine, id).await
 }
 
-async fn one(engine: &Engine, id: &str) -> Result<InstalledPlugin> {
+pub(super) async fn one(engine: &Engine, id: &str) -> Result<InstalledPlugin> {
     installed(engine)
         .await?
         .into_iter()

@@ -19,7 +19,7 @@ use crate::clock::Micros;
 use crate::enrollment::EnrollmentState;
 use crate::error::{Error, Result};
 use crate::event::{Event, EventKind, NewEvent};
-use crate::hooks::{CommandDraft, CommandVerdict, Stage};
+use crate::hooks::{Amendment, CommandDraft, CommandVerdict, Stage};
 use crate::ids::{CommandId, EnrollmentId, TenantId};
 use crate::queue::{self, Disposition};
 use crate::store::hot::{self, Leaving};
@@ -141,7 +141,7 @@ pub(super) struct Prepared {
     body: Bytes,
     blanks: BTreeSet<String>,
     hash: [u8; 32],
-    amended: Option<String>,
+    amended: Vec<Amendment>,
     refused: HashMap<EnrollmentId, String>,
     deferred: HashMap<EnrollmentId, (Micros, String)>,
 }
@@ -199,7 +199,7 @@ impl Engine {
         request.targets.retain(|target| seen.insert(*target));
         let keys = self.store().keys(tenant).await?;
         let hash = keys.hash("idempotency", fingerprint(&request)?.as_bytes());
-        let mut amended = None;
+        let mut amended = Vec::new();
         let (command_uuid, request_type, body) = match &request.command {
             CommandBody::Raw(bytes) => {
                 let envelope = CommandEnvelope::parse(bytes).map_err(|error| {
@@ -222,19 +222,8 @@ impl Engine {
                     actor: actor.kind,
                 };
                 if !request.break_glass {
-                    let changes = self
-                        .shared()
-                        .hooks
-                        .of(tenant)
-                        .amend(self.now(), &mut draft)
-                        .await;
-                    if !changes.is_empty() {
-                        let list: Vec<String> = changes
-                            .iter()
-                            .map(|(hook, key)| format!("{hook} changed {key}"))
-                            .collect();
-                        amended = Some(list.join("; "));
-                    }
+                    let hooks = self.shared().hooks.of(tenant);
+                    amended = hooks.amend(self.now(), &mut draft).await;
                 }
                 let uuid = self
                     .store()
@@ -350,6 +339,8 @@ impl Engine {
             }
             CommandBody::Dictionary(_) => BTreeSet::new(),
         };
+        let amended: Vec<String> = prepared.amended.iter().map(ToString::to_string).collect();
+        let amended = Some(amended.join("; ")).filter(|told| !told.is_empty());
         let mut results = Vec::with_capacity(request.targets.len());
         let mut accepted: Vec<Target> = Vec::new();
         for id in &request.targets {
@@ -360,7 +351,7 @@ impl Engine {
             results.push(TargetResult {
                 enrollment_id: *id,
                 accepted: refusal.is_none(),
-                reason: refusal.or_else(|| prepared.amended.clone()),
+                reason: refusal.or_else(|| amended.clone()),
             });
         }
         let now = self.now();
@@ -501,6 +492,9 @@ impl Engine {
                     });
                     if let Some(reason) = &prepared.request.reason {
                         body["reason"] = json!(reason);
+                    }
+                    if !prepared.amended.is_empty() {
+                        body["amended"] = json!(prepared.amended);
                     }
                     // Why it does not go at once: what an administrator looks for first.
                     if let Some((until, reason)) = prepared.deferred.get(&target.enrollment) {

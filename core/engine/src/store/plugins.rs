@@ -338,7 +338,7 @@ impl Store {
 /// What goes when a plugin is switched off.
 const SAID: &[&str] = &["assessment", "finding", "contribution", "plugin_job"];
 /// What goes only with the plugin.
-const KEPT: &[&str] = &["plugin_value", "plugin_secret", "notice"];
+const KEPT: &[&str] = &["plugin_value", "plugin_secret", "notice", "plugin_order"];
 
 /// Deletes a plugin's rows of these tables, in one tenant or in all.
 async fn clear(

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use pomona_engine::admin::plugin_order::PluginOrder;
 use pomona_engine::admin::trust::Revocations;
 use pomona_engine::clock::Micros;
 use pomona_engine::hooks::Hooks;
@@ -103,6 +104,7 @@ pub(crate) struct Manager {
     unreadable: Mutex<HashMap<String, (Micros, String)>>,
     taken_up: Mutex<HashMap<(TenantId, String), TakenUp>>,
     suspended: Mutex<Vec<String>>,
+    orders: Mutex<HashMap<String, PluginOrder>>,
     /// Held while what stands in the database is read and put in force, which takes no time.
     settling: tokio::sync::Mutex<()>,
     /// Held while code is made ready, which can take minutes.
@@ -133,6 +135,7 @@ impl Manager {
             unreadable: Mutex::default(),
             taken_up: Mutex::default(),
             suspended: Mutex::default(),
+            orders: Mutex::default(),
             settling: tokio::sync::Mutex::default(),
             loading: tokio::sync::Mutex::default(),
         });
@@ -196,7 +199,10 @@ impl Manager {
     async fn settle(&self, tried: &[Tried]) -> pomona_engine::Result<Option<(PluginRow, u32)>> {
         let _settling = self.settling.lock().await;
         let store = self.engine.store();
-        let (plugins, switches) = (store.plugins().await?, store.plugin_switches().await?);
+        let (plugins, mut switches) = (store.plugins().await?, store.plugin_switches().await?);
+        let orders = store.plugin_orders().await?;
+        // Stable: within a rank they stay sorted by id.
+        switches.sort_by_key(|row| orders.get(&row.plugin).copied().unwrap_or_default().rank());
         let revocations = store.plugin_revocations().await?;
         let wanted: Vec<&PluginRow> = plugins
             .iter()
@@ -221,7 +227,8 @@ impl Manager {
             .map(|row| row.id.clone())
             .collect();
         let before = std::mem::replace(&mut *self.suspended.lock(), suspended.clone());
-        self.take_up(&switches, before != suspended);
+        let reordered = std::mem::replace(&mut *self.orders.lock(), orders.clone()) != orders;
+        self.take_up(&switches, before != suspended || reordered);
         let (loaded, unreadable) = (self.loaded.lock(), self.unreadable.lock());
         let next = wanted.iter().find(|row| {
             let tried = tried.iter().any(|(id, at, rights)| {

@@ -38,6 +38,8 @@ const INSTALLED: &[Column] = &[
     Column("VERSION", "version"),
     Column("TITLE", "title"),
     Column("TRUST", "trust"),
+    Column("PHASE", "order/phase"),
+    Column("PRIORITY", "order/priority"),
     Column("SUSPENDED", "suspended"),
     Column("REVOKED", "revoked"),
     Column("WAITS", "waiting/version"),

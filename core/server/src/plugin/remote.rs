@@ -62,6 +62,17 @@ pub(crate) enum RemoteVerb {
         #[arg(long, value_name = "FILE")]
         rights: PathBuf,
     },
+    /// Set when a plugin is asked, in every tenant. Where two change the same key of a command, the one that is asked later holds.
+    Order {
+        /// The plugin.
+        id: String,
+        /// In which phase: early, default or late.
+        #[arg(long, value_parser = ["early", "default", "late"], default_value = "default")]
+        phase: String,
+        /// Within a phase the higher one is asked first, from -1000 to 1000.
+        #[arg(long, default_value_t = 0, allow_negative_numbers = true)]
+        priority: i64,
+    },
     /// Secrets of a plugin in the tenant of --tenant.
     #[command(subcommand)]
     Secret(SecretVerb),
@@ -137,6 +148,16 @@ pub(super) async fn run(verb: RemoteVerb, api: &Api, out: &Output) -> anyhow::Re
             let body = json!({ "rights": rights });
             let granted = api.call(Method::PUT, &path, Some(&body), &[]).await?;
             out.one(&granted, INSTALLED)
+        }
+        RemoteVerb::Order {
+            id,
+            phase,
+            priority,
+        } => {
+            let path = format!("plugins/{}/order", segment(&id));
+            let body = json!({ "phase": phase, "priority": priority });
+            let ordered = api.call(Method::PUT, &path, Some(&body), &[]).await?;
+            out.one(&ordered, INSTALLED)
         }
         RemoteVerb::Secret(verb) => secret(verb, api, out).await,
         RemoteVerb::Jobs => {

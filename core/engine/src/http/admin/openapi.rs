@@ -72,6 +72,7 @@ use super::{
         plugins::approve,
         plugins::decline,
         plugins::grant,
+        plugins::order,
         plugin_work::secrets,
         plugin_work::set_secret,
         plugin_work::forget_secret,

@@ -13,6 +13,7 @@ use super::AdminState;
 use super::extract::{Anywhere, Asked, InTenant, PluginName, RevocationName};
 use super::json::JsonBody;
 use super::reply::{List, Reply};
+use crate::admin::plugin_order::{self, PluginOrder};
 use crate::admin::plugins::{self, InstalledPlugin, TenantPlugin};
 use crate::admin::trust::{self, NewRevocation, Revocation, TrustPolicy};
 use crate::error::Error;
@@ -122,6 +123,21 @@ pub(crate) async fn grant(
     let (engine, rights) = (&state.engine, &grant.rights);
     Ok(Json(
         plugins::grant(engine, &caller, &plugin, rights).await?,
+    ))
+}
+
+/// Sets when a plugin is asked, among those of its tenant. Where two change the same key of a command, the one that is asked
+/// later holds.
+#[utoipa::path(put, path = "/api/v1/plugins/{plugin}/order", tag = "Plugins",
+    request_body = PluginOrder, responses((status = 200, body = InstalledPlugin)))]
+pub(crate) async fn order(
+    State(state): State<AdminState>,
+    Anywhere(caller): Anywhere,
+    PluginName(plugin): PluginName,
+    JsonBody(order): JsonBody<PluginOrder>,
+) -> Reply<InstalledPlugin> {
+    Ok(Json(
+        plugin_order::set(&state.engine, &caller, &plugin, order).await?,
     ))
 }
 

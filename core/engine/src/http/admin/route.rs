@@ -146,6 +146,7 @@ table! {
     POST "/api/v1/plugins/{plugin}/approve", Operator(Scope::PluginsWrite) => plugins::approve;
     POST "/api/v1/plugins/{plugin}/decline", Operator(Scope::PluginsWrite) => plugins::decline;
     PUT "/api/v1/plugins/{plugin}/rights", Operator(Scope::PluginsWrite) => plugins::grant;
+    PUT "/api/v1/plugins/{plugin}/order", Operator(Scope::PluginsWrite) => plugins::order;
     GET "/api/v1/tenants/{tenant}/plugins", Tenant(Scope::PluginsRead) => plugins::list;
     PUT "/api/v1/tenants/{tenant}/plugins/{plugin}", Tenant(Scope::PluginsWrite) => plugins::enable;
     DELETE "/api/v1/tenants/{tenant}/plugins/{plugin}", Tenant(Scope::PluginsWrite) => plugins::disable;

@@ -132,6 +132,23 @@ impl Stage {
         serde_json::from_str(&page.body).unwrap()
     }
 
+    /// Says a verb, and looks meanwhile that nobody sees the code of one version with the settings of the other.
+    async fn watched(&self, verb: &[&str], first: &Value, second: &Value) {
+        let verb = self.good(verb);
+        tokio::pin!(verb);
+        loop {
+            let now = tokio::select! {
+                _ = &mut verb => return,
+                now = self.ledger("GET", "") => now,
+            };
+            let expected = match now["version"] == "0.1.0" {
+                true => first,
+                false => second,
+            };
+            assert_eq!(&now["settings"], expected, "{now}");
+        }
+    }
+
     async fn set(&self, settings: &Value) {
         let file = self.file("settings.json", &settings.to_string());
         self.good(&["plugin", "enable", ID, "--settings", &file])
@@ -177,23 +194,10 @@ async fn a_version_comes_with_migrated_settings_and_goes_back_with_those_that_we
     let old = json!({ "limit": 5 });
     stage.set(&old).await;
     stage.ledger("POST", "old").await;
-    // While it comes into force nobody sees the code of one version with the settings of the other.
-    let arguments = ["plugin", "install", second.as_str()];
-    let install = stage.good(&arguments);
-    tokio::pin!(install);
     let new = json!({ "limits": [5] });
-    loop {
-        let now = tokio::select! {
-            _ = &mut install => break,
-            now = stage.ledger("GET", "") => now,
-        };
-        let expected = if now["version"] == "0.1.0" {
-            &old
-        } else {
-            &new
-        };
-        assert_eq!(&now["settings"], expected, "{now}");
-    }
+    stage
+        .watched(&["plugin", "install", &second], &old, &new)
+        .await;
     let now = stage.ledger("POST", "new").await;
     assert_eq!(
         now,

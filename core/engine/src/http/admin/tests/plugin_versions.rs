@@ -331,9 +331,9 @@ async fn settings_follow_a_version_and_its_rollback_and_the_rollback_can_be_undo
 
         let told = versions.audited("plugin.rollback").await;
         assert_eq!(told.len(), 2);
-        let replaces = &told[1]["details"]["replaces"];
+        let replaces = &told[0]["details"]["replaces"];
         assert_eq!(
-            (&replaces["version"], &told[1]["target"]),
+            (&replaces["version"], &told[0]["target"]),
             (&json!("2.0.0"), &json!(ID))
         );
         // What tenants set is nobody's business in the audit.

@@ -74,9 +74,9 @@ const VERSION: &str = "0.2.0";
 impl Settings for Ledger {
     fn validate(json: &str) -> Vec<Diagnostic> {
         let settings: Value = pomona_sdk::serde_json::from_str(json).unwrap_or_default();
-        match settings["limits"][0].as_i64() < Some(0) {
-            true => vec![pomona_sdk::refuse("/limits/0", "a limit is not negative")],
-            false => Vec::new(),
+        match settings["limits"][0].as_i64() {
+            Some(limit) if limit < 0 => vec![pomona_sdk::refuse("/limits/0", "a limit is not negative")],
+            _ => Vec::new(),
         }
     }
     fn migrate(from_version: &str, json: &str) -> Result<String, String> {
@@ -95,6 +95,12 @@ impl Settings for Ledger {
 const SECOND_SCHEMA: &str = r#"{
     "type": "object", "properties": { "limits": { "type": "array", "items": { "type": "integer" } } },
     "required": ["limits"], "additionalProperties": false
+}"#;
+
+const MIGRATION: &str = r#"{
+    "hook": "settings", "function": "migrate",
+    "input": { "from-version": "0.1.0", "json": "{\"limit\": 5}" },
+    "expect": { "ok": "{\"limits\":[5]}" }
 }"#;
 
 fn pomona(arguments: &[&str]) {
@@ -161,6 +167,11 @@ async fn a_version_comes_with_migrated_settings_and_goes_back_with_those_that_we
     let files = tempfile::tempdir().unwrap();
     let first = build(files.path(), "0.1.0", 1, FIRST, FIRST_SCHEMA);
     let second = build(files.path(), "0.2.0", 2, SECOND, SECOND_SCHEMA);
+    // Its author tries the migration beforehand.
+    let project = files.path().join("ledger");
+    std::fs::create_dir(project.join("fixtures")).unwrap();
+    std::fs::write(project.join("fixtures/migrate.json"), MIGRATION).unwrap();
+    pomona(&["plugin", "test", &shown(&project)]);
     let mut stage = Stage::open(&[("--plugins-allow-unsigned", "true")]).await;
     let none = stage.bad(&["plugin", "rollback", ID]).await;
     assert!(none.contains("not found"), "{none}");
@@ -171,7 +182,7 @@ async fn a_version_comes_with_migrated_settings_and_goes_back_with_those_that_we
     // A migration that fails, gives what is no settings, or gives what the plugin itself does not take.
     for (limit, why) in [
         (101, "101 is more than 100"),
-        (500, "settings/limits"),
+        (500, "is not of type"),
         (-1, "a limit is not negative"),
     ] {
         let settings = json!({ "limit": limit });

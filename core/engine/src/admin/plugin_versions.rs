@@ -112,7 +112,10 @@ pub(super) async fn put_in_force(
                 let all = parsed(&switches);
                 let from = Some(before.version.as_str());
                 let carried = host.carry_settings(&package, from, &all).await;
-                let after = judged(engine, &switches, carried).await?;
+                let after = match judged(engine, &switches, carried).await {
+                    Err(Error::Invalid(why)) => return Err(refused(engine, &row, &why).await?),
+                    judged => judged?,
+                };
                 (switches.into_iter().zip(after))
                     .map(|(switch, after)| Carried {
                         tenant: switch.tenant,
@@ -136,6 +139,19 @@ pub(super) async fn put_in_force(
         }
     }
     Err(busy())
+}
+
+/// The refusal of a version that does not take a tenant's settings. Whoever wants the version before back is told of the way.
+async fn refused(engine: &Engine, row: &PluginRow, why: &str) -> Result<Error> {
+    let kept = engine.store().previous_plugins().await?;
+    let is_before = |kept: &PreviousRow| kept.row.id == row.id && kept.row.digest == row.digest;
+    Ok(Error::Invalid(match kept.iter().any(is_before) {
+        true => format!(
+            "{why}; this is the version before: `pomona plugin rollback {}` puts it in force with the settings that it had",
+            row.id
+        ),
+        false => why.to_owned(),
+    }))
 }
 
 /// Puts the version before the one in force again, with the rights and the settings that it had; the one that was in force is

@@ -244,16 +244,24 @@ impl Versions {
     }
 
     async fn put(&self, schema: u32, key: &str, value: &str) {
+        self.put_within(10_000, schema, key, value).await.unwrap();
+    }
+
+    async fn put_within(
+        &self,
+        quota: usize,
+        schema: u32,
+        key: &str,
+        value: &str,
+    ) -> crate::error::Result<()> {
         let place = Place {
             tenant: self.stage.ours.id,
             plugin: ID,
             schema,
         };
         let mut tx = self.stage.store().begin().await.unwrap();
-        values::put(&mut tx, 1, place, 10_000, key, value.into())
-            .await
-            .unwrap();
-        tx.commit().await.unwrap();
+        values::put(&mut tx, 1, place, quota, key, value.into()).await?;
+        tx.commit().await
     }
 
     async fn values(&self, schema: u32) -> Vec<String> {
@@ -420,6 +428,27 @@ async fn what_a_tenant_has_changed_since_stays_where_the_version_before_takes_it
 }
 
 #[tokio::test]
+async fn whoever_installs_the_version_before_in_vain_is_told_of_the_rollback() {
+    on_both(|versions| async move {
+        let strict = with(package("1.0.0", "a"), "most", json!(10));
+        versions.installs(&strict).await;
+        versions.installs(&package("2.0.0", "b")).await;
+        versions.set("ours", json!({ "form": "b", "n": 50 })).await;
+        let (status, problem) = versions.install(&strict).await;
+        let why = problem["detail"].as_str().unwrap();
+        assert_eq!(status, 422, "{why}");
+        assert!(
+            why.contains("n is more than 10") && why.contains("plugin rollback org.example.a"),
+            "{why}"
+        );
+        let other = with(strict, "version", json!("3.0.0"));
+        let (_, problem) = versions.install(&other).await;
+        assert!(!problem["detail"].as_str().unwrap().contains("rollback"));
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn settings_that_are_changed_during_a_migration_are_migrated_again() {
     on_both(|versions| async move {
         versions.installs(&package("1.0.0", "a")).await;
@@ -489,7 +518,9 @@ async fn values_of_another_form_are_copied_and_those_of_the_form_before_wait_for
             let replaced = second["previous"]["replaced_at"].as_str().unwrap();
             let at = |text| crate::admin::Instant::parse(text).unwrap().0;
             assert_eq!(at(until) - at(replaced), 7 * DAY);
-            versions.put(2, "k", "new").await;
+            // What is kept of the form before takes no room.
+            versions.put_within(4, 2, "k", "new").await.unwrap();
+            versions.put_within(4, 2, "k", "long").await.unwrap_err();
             versions.put(2, "l", "more").await;
 
             versions.clock.advance(7 * DAY - 1);

@@ -22,6 +22,7 @@ mod m0006_push;
 mod m0007_plugins;
 mod m0008_plugin_work;
 mod m0009_plugin_trust;
+mod m0010_plugin_versions;
 mod m0012_plugin_order;
 
 /// Runs the migrations in order.
@@ -41,6 +42,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0007_plugins::Migration),
             Box::new(m0008_plugin_work::Migration),
             Box::new(m0009_plugin_trust::Migration),
+            Box::new(m0010_plugin_versions::Migration),
             Box::new(m0012_plugin_order::Migration),
         ]
     }

@@ -379,6 +379,14 @@ mod tests {
                 format!("{GOOD}[capabilities.kv]\nquota-kib = 0\n"),
                 "choose 1 to 65536",
             ),
+            (
+                format!("{GOOD}[capabilities.kv]\nquota-kib = 1\nschema = 0\n"),
+                "choose a whole number from 1",
+            ),
+            (
+                format!("{GOOD}[capabilities.kv]\nquota-kib = 1\nschema = -2\n"),
+                "schema",
+            ),
             (format!("{GOOD}[hooks.jobs]\n"), "at least one [[jobs]]"),
             (
                 format!("{GOOD}[[jobs]]\nname = \"sync\"\n"),

@@ -212,6 +212,34 @@ impl Plugin {
             .collect())
     }
 
+    /// Asks the plugin what settings of its version `from` become with this one; they stay as they are where it has no such
+    /// hook. What it answers is nobody's JSON yet, or why it cannot say.
+    ///
+    /// # Errors
+    /// [`PluginError`] when it gave no answer.
+    pub async fn migrate_settings(
+        &self,
+        from: &str,
+        json: &str,
+    ) -> Result<Result<String, String>, PluginError> {
+        let Some(place) = &self.interactive.places.settings else {
+            return Ok(Ok(json.to_owned()));
+        };
+        self.call(
+            Budget::of_settings(),
+            call_id(&self.id, "settings"),
+            None,
+            Whose::nobody(),
+            async |store, instance| {
+                place
+                    .load(&mut *store, &instance)?
+                    .call_migrate(store, from, json)
+                    .await
+            },
+        )
+        .await
+    }
+
     /// Brings an instance to life and lets it go: shows what fails only then, the start function and the types of the hooks
     /// included.
     async fn trial(&self, budget: Budget) -> Result<(), PluginError> {

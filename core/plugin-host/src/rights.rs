@@ -149,7 +149,8 @@ pub struct HttpRights {
 pub struct KvRights {
     /// Keys and values of a tenant together, in KiB: 1 to 65,536.
     pub quota_kib: u32,
-    /// The number that the plugin gives to the form of its values; with another number it begins with nothing.
+    /// The number that the plugin gives to the form of its values, from 1. A version with another number gets a copy of them, and
+    /// those of the number before stay for a way back.
     #[serde(default = "first")]
     pub schema: u32,
 }

@@ -16,6 +16,7 @@ pub(crate) mod instant;
 pub(crate) mod links;
 pub(crate) mod page;
 pub mod plugin_order;
+pub mod plugin_versions;
 pub mod plugin_work;
 pub mod plugins;
 pub mod posture;

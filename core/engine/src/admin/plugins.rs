@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::caller::Caller;
 use super::instant::Instant;
 use super::plugin_order::PluginOrder;
+use super::plugin_versions::{self, PreviousVersion};
 use super::trust::{Revocations, TrustLevel, TrustPolicy, Vouched};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
@@ -34,6 +35,8 @@ pub struct Inspected {
     pub vouched: Vouched,
     /// The rights that it asks for.
     pub rights: Value,
+    /// The number under which it keeps values, if it keeps any.
+    pub kv_schema: Option<u32>,
 }
 
 /// How a plugin is doing in a tenant, on this node.
@@ -89,6 +92,16 @@ pub trait PluginHost: Send + Sync {
         plugin: &str,
         settings: &Value,
     ) -> std::result::Result<Vec<String>, String>;
+    /// The number under which a package keeps values, if it keeps any.
+    fn kv_schema(&self, package: &[u8]) -> std::result::Result<Option<u32>, String>;
+    /// Brings settings to a package that was inspected: from the version `from` over its migration, or as they are when there is
+    /// none. Gives what they become, or why they cannot be used, in the order of `settings`; nothing after the first that cannot.
+    async fn carry_settings(
+        &self,
+        package: &[u8],
+        from: Option<&str>,
+        settings: &[Value],
+    ) -> std::result::Result<Vec<std::result::Result<Value, String>>, String>;
     /// Whose packages are taken.
     fn trust(&self) -> TrustPolicy;
     /// How a plugin is doing in a tenant.
@@ -131,6 +144,9 @@ pub struct InstalledPlugin {
     /// A version that asks for more than is granted, and waits until the operator approves it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub waiting: Option<WaitingVersion>,
+    /// The version before, which a rollback puts in force again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub previous: Option<PreviousVersion>,
 }
 
 /// A version that waits for its rights.
@@ -173,6 +189,7 @@ impl InstalledPlugin {
                 .rights
                 .and_then(|rights| serde_json::from_str(&rights).ok()),
             waiting: None,
+            previous: None,
         }
     }
 }
@@ -210,11 +227,13 @@ pub(crate) async fn installed(engine: &Engine) -> Result<Vec<InstalledPlugin>> {
     let (rows, revocations) = (store.plugins().await?, store.plugin_revocations().await?);
     let waiting = store.waiting_plugins().await?;
     let orders = store.plugin_orders().await?;
+    let mut previous = plugin_versions::previous(engine).await?;
     let mut all = Vec::with_capacity(rows.len());
     for row in rows {
         let found = waiting.iter().find(|one| one.plugin == row.id);
         let mut plugin = InstalledPlugin::of(row.clone(), &revocations);
         plugin.order = orders.get(&row.id).copied().unwrap_or_default();
+        plugin.previous = previous.remove(&row.id).map(|kept| kept.beside(&row));
         if let Some(found) = found {
             plugin.waiting = Some(WaitingVersion {
                 version: found.version.clone(),
@@ -287,6 +306,7 @@ pub(crate) async fn install(
     }
     let store = engine.store();
     let found = host.inspect(&package).await.map_err(Error::Invalid)?;
+    let id = found.id.clone();
     let before = store
         .plugins()
         .await?
@@ -309,39 +329,14 @@ pub(crate) async fn install(
         store.let_plugin_wait(caller.actor(), &row, package).await?;
         return one(engine, &row.plugin).await;
     }
-    let rights = match before {
+    let rights = match &before {
         // What was granted stays granted, also where it was narrowed.
-        Some(before) => before.rights,
+        Some(before) => before.rights.clone(),
         None => Some(found.rights.to_string()),
     };
-    put_in_force(engine, caller, found, rights, source, package).await
-}
-
-async fn put_in_force(
-    engine: &Engine,
-    caller: &Caller,
-    found: Inspected,
-    rights: Option<String>,
-    source: Option<String>,
-    package: Vec<u8>,
-) -> Result<InstalledPlugin> {
-    let row = PluginRow {
-        id: found.id,
-        version: found.version,
-        title: found.title,
-        digest: found.digest,
-        vouched: found.vouched,
-        source,
-        suspended: false,
-        installed_at: engine.store().clock().now(),
-        rights,
-    };
-    engine
-        .store()
-        .install_plugin(caller.actor(), &row, package)
-        .await?;
+    plugin_versions::put_in_force(engine, caller, (found, package), rights, source, before).await?;
     refresh(engine).await;
-    one(engine, &row.id).await
+    one(engine, &id).await
 }
 
 /// Puts the version that waits in force, with all that it asks for.
@@ -350,7 +345,11 @@ pub(crate) async fn approve(engine: &Engine, caller: &Caller, id: &str) -> Resul
     let (package, source) = engine.store().waiting_package(id).await?;
     let found = host.inspect(&package).await.map_err(Error::Invalid)?;
     let rights = Some(found.rights.to_string());
-    put_in_force(engine, caller, found, rights, source, package).await
+    let rows = engine.store().plugins().await?;
+    let before = rows.into_iter().find(|row| row.id == found.id);
+    plugin_versions::put_in_force(engine, caller, (found, package), rights, source, before).await?;
+    refresh(engine).await;
+    one(engine, id).await
 }
 
 /// Sends away the version that waits.
@@ -494,7 +493,7 @@ pub(crate) async fn enable(
         .switch_plugin_on(
             caller.actor(),
             tenant,
-            id,
+            (id, &row.digest),
             &settings.to_string(),
             rights.map(Value::to_string).as_deref(),
         )

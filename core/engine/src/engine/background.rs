@@ -1,7 +1,7 @@
 //! Background work: reconcilers without input, idempotent, woken by a signal or by a timer.
 //!
 //! Owns: expiry of commands, the end of pending enrollments that never completed, certificate renewal, time
-//! partitions. Each may run on several nodes at once: what it does, it does under the device's lock, and looks again.
+//! partitions, values of plugins' former versions. Each may run on several nodes at once: what it does, it does under the device's lock, and looks again.
 
 use std::time::Duration;
 
@@ -42,6 +42,9 @@ impl Engine {
             Duration::from_secs(3_600),
             |engine| async move { partitions::ensure(engine.store()).await },
         );
+        self.every("values of former versions", slow, |engine| async move {
+            engine.store().forget_former_values().await.map(drop)
+        });
         let engine = self.clone();
         self.spawn(async move { engine.observe_all().await });
         let engine = self.clone();

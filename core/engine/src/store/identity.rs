@@ -185,7 +185,7 @@ pub(crate) struct RenewedRow {
 }
 
 /// Appended to a query whose rows must not move under the decision.
-fn locking(tx: &Tx) -> &'static str {
+pub(super) fn locking(tx: &Tx) -> &'static str {
     // SQLite has one writer, so its transactions are alone from their beginning.
     if tx.is_postgres() { " FOR UPDATE" } else { "" }
 }

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::admin_audit;
 use super::sql::args;
-use super::{Store, sql};
+use super::{Store, plugin_versions, sql};
 use crate::actor::Actor;
 use crate::admin::audit::AuditEntry;
 use crate::admin::trust::{TrustLevel, Vouched};
@@ -35,6 +35,8 @@ pub struct PluginRow {
     pub installed_at: Micros,
     /// What the operator has granted, as JSON; none: what its manifest asked for when it was installed.
     pub rights: Option<String>,
+    /// The number under which its values are kept; unknown of one that was installed by an older server.
+    pub kv_schema: Option<u32>,
 }
 
 /// A plugin that a tenant has switched on.
@@ -56,7 +58,7 @@ pub struct SwitchRow {
 
 const COLUMNS: &str =
     "id, version, title, digest, trust, signed_by, countersigned_by, source, suspended,
-                       installed_at, rights";
+                       installed_at, rights, kv_schema";
 
 fn plugin(row: &sql::Row) -> Result<PluginRow> {
     Ok(PluginRow {
@@ -73,6 +75,7 @@ fn plugin(row: &sql::Row) -> Result<PluginRow> {
         suspended: row.int(8)? != 0,
         installed_at: row.int(9)?,
         rights: row.opt_text(10)?,
+        kv_schema: row.opt_int(11)?.and_then(|n| u32::try_from(n).ok()),
     })
 }
 
@@ -100,64 +103,6 @@ impl Store {
             .await?;
         tx.rollback().await?;
         row.ok_or(Error::NotFound("the plugin"))?.bytes(0)
-    }
-
-    /// Installs a plugin, or puts this package in the place of the one that is there.
-    pub(crate) async fn install_plugin(
-        &self,
-        actor: Actor,
-        row: &PluginRow,
-        package: Vec<u8>,
-    ) -> Result<()> {
-        let mut tx = self.begin().await?;
-        let old = tx
-            .query_one(
-                "SELECT version, digest FROM plugin WHERE id = ?",
-                args![row.id.as_str()],
-            )
-            .await?;
-        let old = match old {
-            Some(old) => json!({ "version": old.text(0)?, "digest": old.text(1)? }),
-            None => json!(null),
-        };
-        tx.execute(
-            "INSERT INTO plugin (id, version, title, digest, package, trust, signed_by,
-                                 countersigned_by, source, suspended, installed_at, rights)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?)
-             ON CONFLICT (id) DO UPDATE SET version = excluded.version, title = excluded.title,
-                digest = excluded.digest, package = excluded.package,
-                trust = excluded.trust, signed_by = excluded.signed_by,
-                countersigned_by = excluded.countersigned_by, source = excluded.source,
-                installed_at = excluded.installed_at, rights = excluded.rights",
-            args![
-                row.id.as_str(),
-                row.version.as_str(),
-                row.title.as_str(),
-                row.digest.as_str(),
-                package,
-                row.vouched.level.as_str(),
-                row.vouched.signed_by.clone(),
-                row.vouched.countersigned_by.clone(),
-                row.source.clone(),
-                row.installed_at,
-                row.rights.clone()
-            ],
-        )
-        .await?;
-        // Whatever waited in its place has been overtaken.
-        let gone = "DELETE FROM plugin_waiting WHERE plugin_id = ?";
-        tx.execute(gone, args![row.id.as_str()]).await?;
-        let details = json!({
-            "version": row.version,
-            "digest": row.digest,
-            "trust": row.vouched.level,
-            "source": row.source,
-            "rights": row.rights,
-            "replaces": old,
-        });
-        let entry = operator(actor, "plugin.install", &row.id, details);
-        admin_audit::append(&mut tx, row.installed_at, entry).await?;
-        tx.commit().await
     }
 
     /// Stops a plugin everywhere, or lets it go on. `id` none means all.
@@ -214,6 +159,7 @@ impl Store {
         let tenants = tx
             .execute("DELETE FROM plugin_switch WHERE plugin_id = ?", args![id])
             .await?;
+        plugin_versions::forget(&mut tx, id).await?;
         tx.execute("DELETE FROM outbox WHERE consumer = ?", args![id])
             .await?;
         clear(&mut tx, &[SAID, KEPT].concat(), id, None).await?;
@@ -251,21 +197,26 @@ impl Store {
     }
 
     /// Switches a plugin on for a tenant, or changes its settings. The first time it gets a principal of its own there.
+    /// `digest` is the package that has seen the settings: they are kept for no other.
     pub(crate) async fn switch_plugin_on(
         &self,
         actor: Actor,
         tenant: TenantId,
-        id: &str,
+        (id, digest): (&str, &str),
         settings: &str,
         rights: Option<&str>,
     ) -> Result<()> {
         let now = self.clock().now();
         let mut tx = self.begin().await?;
-        let found = tx
-            .query_one("SELECT title FROM plugin WHERE id = ?", args![id])
+        let found = lock(&mut tx, id)
             .await?
             .ok_or(Error::NotFound("the plugin"))?;
-        let title = found.text(0)?;
+        if found.digest != digest {
+            return Err(Error::Conflict(format!(
+                "{id} was put in the place of another version a moment ago; try again"
+            )));
+        }
+        let title = found.title;
         let known = tx
             .query_one(
                 "SELECT principal_id FROM plugin_switch WHERE tenant_id = ? AND plugin_id = ?",
@@ -326,6 +277,7 @@ impl Store {
         )
         .await?;
         clear(&mut tx, SAID, id, Some(tenant)).await?;
+        plugin_versions::forget_settings(&mut tx, id, tenant).await?;
         let entry = AuditEntry {
             tenant: Some(tenant),
             ..operator(actor, "plugin.disable", id, json!({}))
@@ -333,6 +285,45 @@ impl Store {
         admin_audit::append(&mut tx, now, entry).await?;
         tx.commit().await
     }
+}
+
+/// The row of an installed plugin, which stays as it is until the transaction ends.
+pub(super) async fn lock(tx: &mut sql::Tx, id: &str) -> Result<Option<PluginRow>> {
+    let locking = super::identity::locking(tx);
+    let sql = format!("SELECT {COLUMNS} FROM plugin WHERE id = ?{locking}");
+    let row = tx.query_one(&sql, args![id]).await?;
+    row.as_ref().map(plugin).transpose()
+}
+
+/// Writes the row of a plugin, in the place of the one that is there.
+pub(super) async fn write(tx: &mut sql::Tx, row: &PluginRow, package: Vec<u8>) -> Result<()> {
+    tx.execute(
+        "INSERT INTO plugin (id, version, title, digest, package, trust, signed_by,
+                             countersigned_by, source, suspended, installed_at, rights, kv_schema)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?)
+         ON CONFLICT (id) DO UPDATE SET version = excluded.version, title = excluded.title,
+            digest = excluded.digest, package = excluded.package,
+            trust = excluded.trust, signed_by = excluded.signed_by,
+            countersigned_by = excluded.countersigned_by, source = excluded.source,
+            installed_at = excluded.installed_at, rights = excluded.rights,
+            kv_schema = excluded.kv_schema",
+        args![
+            row.id.as_str(),
+            row.version.as_str(),
+            row.title.as_str(),
+            row.digest.as_str(),
+            package,
+            row.vouched.level.as_str(),
+            row.vouched.signed_by.clone(),
+            row.vouched.countersigned_by.clone(),
+            row.source.clone(),
+            row.installed_at,
+            row.rights.clone(),
+            row.kv_schema.map(i64::from)
+        ],
+    )
+    .await
+    .map(drop)
 }
 
 /// What goes when a plugin is switched off.

@@ -1,7 +1,7 @@
 //! What plugins keep, tell and plan.
 //!
-//! Owns: the rows of values, notices and jobs. A value is found under the number of its form, so that a new version begins with
-//! nothing and the one before still finds its own.
+//! Owns: the rows of values, notices and jobs. A value is found under the number of its form, so that a new version can change
+//! them and the one before still finds its own; `plugin_versions` copies them and takes them away.
 
 use uuid::Uuid;
 

@@ -113,6 +113,12 @@ impl Manifest {
         {
             return Err(field("capabilities.kv.quota-kib", "choose 1 to 65536"));
         }
+        if asked.kv.is_some_and(|kv| kv.schema == 0) {
+            return Err(field(
+                "capabilities.kv.schema",
+                "choose a whole number from 1",
+            ));
+        }
         Ok(())
     }
 

@@ -8,6 +8,7 @@ mod hostile;
 mod imports;
 mod json;
 mod limits;
+mod settings;
 mod stability;
 mod workbench;
 
@@ -68,8 +69,15 @@ fn component(text: &str) -> Result<Vec<u8>, String> {
 
 /// The component of a module, of the world of this manifest.
 fn component_of(manifest: &Manifest, text: &str) -> Result<Vec<u8>, String> {
+    component_in(world_of(manifest, false)?, text)
+}
+
+/// The component of a module, of this world.
+fn component_in(
+    (resolve, world): (wit_parser::Resolve, wit_parser::WorldId),
+    text: &str,
+) -> Result<Vec<u8>, String> {
     let mut module = wat::parse_str(text).map_err(|error| error.to_string())?;
-    let (resolve, world) = world_of(manifest, false)?;
     wit_component::embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)
         .map_err(|error| format!("{error:#}"))?;
     ComponentEncoder::default()

@@ -4,6 +4,7 @@
 //! and from time to time, since another node may have changed it.
 
 mod asked;
+mod settings;
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -199,7 +200,9 @@ impl Manager {
     async fn settle(&self, tried: &[Tried]) -> pomona_engine::Result<Option<(PluginRow, u32)>> {
         let _settling = self.settling.lock().await;
         let store = self.engine.store();
-        let (plugins, mut switches) = (store.plugins().await?, store.plugin_switches().await?);
+        // The switches first: when a version comes into force in between, its plugin is seen, and its settings a moment later.
+        let mut switches = store.plugin_switches().await?;
+        let plugins = store.plugins().await?;
         let orders = store.plugin_orders().await?;
         // Stable: within a rank they stay sorted by id.
         switches.sort_by_key(|row| orders.get(&row.plugin).copied().unwrap_or_default().rank());
@@ -228,7 +231,7 @@ impl Manager {
             .collect();
         let before = std::mem::replace(&mut *self.suspended.lock(), suspended.clone());
         let reordered = std::mem::replace(&mut *self.orders.lock(), orders.clone()) != orders;
-        self.take_up(&switches, before != suspended || reordered);
+        self.take_up(&plugins, &switches, before != suspended || reordered);
         let (loaded, unreadable) = (self.loaded.lock(), self.unreadable.lock());
         let next = wanted.iter().find(|row| {
             let tried = tried.iter().any(|(id, at, rights)| {
@@ -354,7 +357,8 @@ impl Manager {
     }
 
     /// Puts the hooks of everything that is switched on in force. What has not changed stays as it is, with its figures.
-    fn take_up(&self, switches: &[SwitchRow], mut changed: bool) {
+    /// A version that is about to be replaced goes on with the settings that it had: those in the rows are for the next.
+    fn take_up(&self, plugins: &[PluginRow], switches: &[SwitchRow], mut changed: bool) {
         let (loaded, suspended) = (self.loaded.lock().clone(), self.suspended.lock().clone());
         let mut taken_up = self.taken_up.lock();
         let mut before = std::mem::take(&mut *taken_up);
@@ -364,9 +368,17 @@ impl Manager {
                 continue;
             };
             let key = (row.tenant, row.plugin.clone());
+            let mut row = row.clone();
+            let installed = plugins.iter().find(|it| it.id == row.plugin);
+            if installed.is_some_and(|it| it.digest != loaded.digest)
+                && let Some(old) = before.get(&key)
+            {
+                row.settings = old.row.settings.clone();
+                row.switched_at = old.row.switched_at;
+            }
             let failure = loaded.plugin.as_ref().err().map(ToString::to_string);
             let kept = before.remove(&key).filter(|old| {
-                old.row == *row
+                old.row == row
                     && old.digest == loaded.digest
                     && old.granted == loaded.granted
                     && old.failure == failure
@@ -376,8 +388,8 @@ impl Manager {
                 digest: loaded.digest.clone(),
                 granted: loaded.granted.clone(),
                 failure,
-                enabled: Arc::new(self.switched_on(loaded, row)),
-                row: row.clone(),
+                enabled: Arc::new(self.switched_on(loaded, &row)),
+                row,
             });
             if !suspended.contains(&key.1) {
                 hooks

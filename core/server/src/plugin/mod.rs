@@ -44,6 +44,7 @@ const INSTALLED: &[Column] = &[
     Column("REVOKED", "revoked"),
     Column("WAITS", "waiting/version"),
     Column("ASKS FOR", "waiting/asks_for"),
+    Column("BEFORE", "previous/version"),
     Column("DIGEST", "digest"),
     Column("SOURCE", "source"),
 ];

@@ -54,6 +54,12 @@ pub(crate) enum RemoteVerb {
         /// The plugin.
         id: String,
     },
+    /// Put the version before the one in force again, with the rights and settings that it had, for the operator. Said again, it
+    /// is undone.
+    Rollback {
+        /// The plugin.
+        id: String,
+    },
     /// Set what the operator grants a plugin, in the form of a manifest's `capabilities`, as JSON.
     Grant {
         /// The plugin.
@@ -134,6 +140,10 @@ pub(super) async fn run(verb: RemoteVerb, api: &Api, out: &Output) -> anyhow::Re
     match verb {
         RemoteVerb::Approve { id } => {
             let path = format!("plugins/{}/approve", segment(&id));
+            out.one(&api.post(&path, &json!({})).await?, INSTALLED)
+        }
+        RemoteVerb::Rollback { id } => {
+            let path = format!("plugins/{}/rollback", segment(&id));
             out.one(&api.post(&path, &json!({})).await?, INSTALLED)
         }
         RemoteVerb::Decline { id } => {

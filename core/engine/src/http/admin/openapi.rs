@@ -70,6 +70,7 @@ use super::{
         plugins::revoke,
         plugins::unrevoke,
         plugins::approve,
+        plugins::rollback,
         plugins::decline,
         plugins::grant,
         plugins::order,

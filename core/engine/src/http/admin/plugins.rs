@@ -14,6 +14,7 @@ use super::extract::{Anywhere, Asked, InTenant, PluginName, RevocationName};
 use super::json::JsonBody;
 use super::reply::{List, Reply};
 use crate::admin::plugin_order::{self, PluginOrder};
+use crate::admin::plugin_versions;
 use crate::admin::plugins::{self, InstalledPlugin, TenantPlugin};
 use crate::admin::trust::{self, NewRevocation, Revocation, TrustPolicy};
 use crate::error::Error;
@@ -88,6 +89,20 @@ pub(crate) async fn approve(
     Ok(Json(
         plugins::approve(&state.engine, &caller, &plugin).await?,
     ))
+}
+
+/// Puts the version before the one in force again, with the rights and the settings that it had; the one in force is then
+/// shown as `previous`. Refused when that version may not run here any more, when its values are gone, and when it does not
+/// take settings that a tenant has changed since.
+#[utoipa::path(post, path = "/api/v1/plugins/{plugin}/rollback", tag = "Plugins",
+    responses((status = 200, body = InstalledPlugin)))]
+pub(crate) async fn rollback(
+    State(state): State<AdminState>,
+    Anywhere(caller): Anywhere,
+    PluginName(plugin): PluginName,
+) -> Reply<InstalledPlugin> {
+    let back = plugin_versions::rollback(&state.engine, &caller, &plugin).await?;
+    Ok(Json(back))
 }
 
 /// Sends away the version that waits.

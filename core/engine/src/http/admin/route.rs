@@ -144,6 +144,7 @@ table! {
     POST "/api/v1/plugin-revocations", Operator(Scope::PluginsWrite) => plugins::revoke;
     DELETE "/api/v1/plugin-revocations/{revocation}", Operator(Scope::PluginsWrite) => plugins::unrevoke;
     POST "/api/v1/plugins/{plugin}/approve", Operator(Scope::PluginsWrite) => plugins::approve;
+    POST "/api/v1/plugins/{plugin}/rollback", Operator(Scope::PluginsWrite) => plugins::rollback;
     POST "/api/v1/plugins/{plugin}/decline", Operator(Scope::PluginsWrite) => plugins::decline;
     PUT "/api/v1/plugins/{plugin}/rights", Operator(Scope::PluginsWrite) => plugins::grant;
     PUT "/api/v1/plugins/{plugin}/order", Operator(Scope::PluginsWrite) => plugins::order;

@@ -1,5 +1,7 @@
 //! Who may call what: the whole table of routes, against a running engine on SQLite.
 
+mod plugin_versions;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,6 +51,10 @@ impl Stage {
     async fn open() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = open_store(folder.path()).await;
+        Self::over(store, folder).await
+    }
+
+    async fn over(store: Store, folder: tempfile::TempDir) -> Self {
         let url = Url::parse("https://mdm.example.org").unwrap();
         let options = EngineOptions::new(url, folder.path().join("journal"));
         let engine = Engine::start(store.clone(), options, Hooks::default(), Arc::new(NoPush))

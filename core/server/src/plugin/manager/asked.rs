@@ -12,6 +12,7 @@ use pomona_engine::admin::trust::TrustPolicy;
 use pomona_plugin_host::{Capabilities, Latencies, Package};
 use serde_json::Value;
 
+use super::settings::{against_schema, remarks};
 use super::{Manager, unanswered};
 use crate::plugin::trust::keys_of;
 
@@ -37,7 +38,22 @@ impl PluginHost for Manager {
             digest: package.digest(),
             vouched,
             rights: json_of(&manifest.capabilities)?,
+            kv_schema: manifest.capabilities.kv.map(|kv| kv.schema),
         })
+    }
+
+    fn kv_schema(&self, package: &[u8]) -> Result<Option<u32>, String> {
+        let (package, _) = Package::read_kept(package).map_err(|error| error.to_string())?;
+        Ok(package.manifest.capabilities.kv.map(|kv| kv.schema))
+    }
+
+    async fn carry_settings(
+        &self,
+        package: &[u8],
+        from: Option<&str>,
+        settings: &[Value],
+    ) -> Result<Vec<Result<Value, String>>, String> {
+        self.carry(package, from, settings).await
     }
 
     fn asked(&self, package: &[u8]) -> Result<Value, String> {
@@ -65,18 +81,9 @@ impl PluginHost for Manager {
         if package.digest() != row.digest {
             return Err("its package is not the one that was installed; install it again".into());
         }
-        if let Some(schema) = &package.schema {
-            let validator = jsonschema::validator_for(schema).map_err(|error| {
-                format!("the plugin's settings.schema.json is no schema: {error}")
-            })?;
-            let problems: Vec<String> = validator
-                .iter_errors(settings)
-                .take(20)
-                .map(|error| format!("settings{}: {error}", error.instance_path()))
-                .collect();
-            if !problems.is_empty() {
-                return Ok(problems);
-            }
+        let problems = against_schema(&package, settings)?;
+        if !problems.is_empty() {
+            return Ok(problems);
         }
         let revocations = store.plugin_revocations().await.map_err(failed)?;
         let keys = keys_of(&package);
@@ -95,16 +102,8 @@ impl PluginHost for Manager {
                 .await
                 .map(Arc::new),
         };
-        let remarks = ready
-            .map_err(|error| format!("the plugin cannot be run here: {error}"))?
-            .check_settings(&settings.to_string())
-            .await
-            .map_err(|error| format!("the plugin could not look at its settings: {error}"))?;
-        Ok(remarks
-            .into_iter()
-            .filter(|remark| remark.fatal)
-            .map(|remark| format!("settings{}: {}", remark.path, remark.message))
-            .collect())
+        let ready = ready.map_err(|error| format!("the plugin cannot be run here: {error}"))?;
+        remarks(&ready, settings).await
     }
 
     fn trust(&self) -> TrustPolicy {

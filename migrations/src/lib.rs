@@ -22,6 +22,7 @@ mod m0006_push;
 mod m0007_plugins;
 mod m0008_plugin_work;
 mod m0009_plugin_trust;
+mod m0011_plugin_trials;
 
 /// Runs the migrations in order.
 #[derive(Debug)]
@@ -40,6 +41,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0007_plugins::Migration),
             Box::new(m0008_plugin_work::Migration),
             Box::new(m0009_plugin_trust::Migration),
+            Box::new(m0011_plugin_trials::Migration),
         ]
     }
 }

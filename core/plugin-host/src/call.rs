@@ -67,7 +67,11 @@ pub(crate) struct Whose {
     /// Its places for calls at the same time.
     pub(crate) room: Room,
     /// What is noted of its calls.
-    pub(crate) seen: Seen,
+    pub(crate) seen: Arc<Seen>,
+    /// Whether nothing of what is answered is carried out: then no call takes a place of the others, and nothing is counted.
+    pub(crate) aside: bool,
+    /// What stands behind the plugin's name in logs and figures; empty for the version that is in force.
+    pub(crate) mark: &'static str,
     plugin: String,
 }
 
@@ -92,8 +96,25 @@ impl Whose {
             rights: Rights { granted },
             services,
             room: Room::default(),
-            seen: Seen::default(),
+            seen: Arc::default(),
+            aside: false,
+            mark: "",
             plugin: plugin.to_owned(),
+        }
+    }
+
+    /// The same tenant, rights and settings with another mark and places of their own. What is noted is noted together.
+    pub(crate) fn marked(&self, mark: &'static str) -> Self {
+        Self {
+            tenant: self.tenant,
+            settings: self.settings.clone(),
+            rights: self.rights.clone(),
+            services: self.services.clone(),
+            room: Room::default(),
+            seen: self.seen.clone(),
+            aside: self.aside,
+            mark,
+            plugin: self.plugin.clone(),
         }
     }
 
@@ -104,8 +125,8 @@ impl Whose {
     pub(crate) fn check(&self, hook: Option<HookName>, wish: Wish<'_>) -> Result<(), String> {
         self.rights.check(hook, wish).inspect_err(|why| {
             self.seen.refused(why);
-            metrics::counter!("pomona_plugin_refusals_total", "plugin" => self.plugin.clone())
-                .increment(1);
+            let plugin = format!("{}{}", self.plugin, self.mark);
+            metrics::counter!("pomona_plugin_refusals_total", "plugin" => plugin).increment(1);
         })
     }
 }
@@ -174,8 +195,8 @@ impl Drop for CallState {
     fn drop(&mut self) {
         let memory = self.account.memory();
         self.whose.seen.memory(memory);
-        metrics::gauge!("pomona_plugin_memory_bytes", "plugin" => self.plugin.to_string())
-            .set(memory as f64);
+        let plugin = format!("{}{}", self.plugin, self.whose.mark);
+        metrics::gauge!("pomona_plugin_memory_bytes", "plugin" => plugin).set(memory as f64);
     }
 }
 
@@ -271,7 +292,8 @@ impl log::Host for CallState {
                 fields: fields.clone(),
             });
         }
-        let (plugin, call) = (&*self.plugin, self.call_id.as_str());
+        let plugin = format!("{}{}", self.plugin, self.whose.mark);
+        let call = self.call_id.as_str();
         match level {
             Level::Debug => tracing::debug!(plugin, call, fields, "plugin: {message}"),
             Level::Info => tracing::info!(plugin, call, fields, "plugin: {message}"),

@@ -40,7 +40,7 @@ pub struct Enabled {
     pub(crate) whose: Arc<Whose>,
     /// Names its code, its rights and its settings.
     pub(crate) stamp: String,
-    state: Mutex<(Breaker, Figures)>,
+    state: Arc<Mutex<(Breaker, Figures)>>,
 }
 
 impl std::fmt::Debug for Enabled {
@@ -81,8 +81,48 @@ impl Enabled {
             principal: switch.principal,
             stamp: hex::encode(context.finish()),
             whose: Arc::new(whose),
-            state: Mutex::default(),
+            state: Arc::default(),
         }
+    }
+
+    /// The same under another name in logs and figures.
+    pub(crate) fn marked(&self, mark: &'static str) -> Self {
+        Self {
+            manifest: self.manifest.clone(),
+            plugin: self.plugin.clone(),
+            principal: self.principal,
+            whose: Arc::new(self.whose.marked(mark)),
+            stamp: self.stamp.clone(),
+            state: self.state.clone(),
+        }
+    }
+
+    /// The same for questions whose answers are not carried out: nothing leaves by it, and it takes nobody's place. Its
+    /// figures and its breaker are those of the other one.
+    pub(crate) fn aside(&self) -> Self {
+        let mut whose = self.whose.marked(self.whose.mark);
+        whose.aside = true;
+        whose.services = whose.services.map(crate::trial::nothing_leaves);
+        Self {
+            whose: Arc::new(whose),
+            ..self.marked("")
+        }
+    }
+
+    /// Figures and a breaker of its own, with nothing noted yet.
+    pub(crate) fn accounted_apart(mut self) -> Self {
+        self.state = Arc::default();
+        self
+    }
+
+    /// A place for a call whose answer is only compared, if one is free.
+    pub(crate) fn beside(&self) -> Option<tokio::sync::OwnedSemaphorePermit> {
+        self.plugin.as_ref().ok()?.beside()
+    }
+
+    /// Whether it has a hook.
+    pub(crate) fn has(&self, hook: HookName) -> bool {
+        self.matching().contains_key(&hook)
     }
 
     /// Why it cannot be run, if so.
@@ -186,7 +226,10 @@ impl Drop for Asking<'_> {
     fn drop(&mut self) {
         let taken = self.begun.elapsed();
         let labels = [
-            ("plugin", self.enabled.id().to_owned()),
+            (
+                "plugin",
+                format!("{}{}", self.enabled.id(), self.enabled.whose.mark),
+            ),
             ("hook", self.hook.as_str().to_owned()),
         ];
         metrics::histogram!("pomona_plugin_call_seconds", &labels).record(taken.as_secs_f64());

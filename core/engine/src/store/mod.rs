@@ -42,6 +42,7 @@ mod kept;
 mod lite;
 pub(crate) mod outbox;
 pub(crate) mod partitions;
+pub(crate) mod plugin_trials;
 pub(crate) mod plugins;
 pub(crate) mod push;
 pub(crate) mod queue;

@@ -4,9 +4,9 @@
 
 use serde_json::json;
 
-use super::admin_audit;
 use super::sql::args;
 use super::{Store, sql};
+use super::{admin_audit, plugin_trials};
 use crate::actor::Actor;
 use crate::admin::audit::AuditEntry;
 use crate::admin::trust::{TrustLevel, Vouched};
@@ -116,6 +116,7 @@ impl Store {
                 args![row.id.as_str()],
             )
             .await?;
+        let before = old.as_ref().map(|old| old.text(1)).transpose()?;
         let old = match old {
             Some(old) => json!({ "version": old.text(0)?, "digest": old.text(1)? }),
             None => json!(null),
@@ -147,6 +148,8 @@ impl Store {
         // Whatever waited in its place has been overtaken.
         let gone = "DELETE FROM plugin_waiting WHERE plugin_id = ?";
         tx.execute(gone, args![row.id.as_str()]).await?;
+        let before = before.as_deref();
+        let ended = plugin_trials::replaced(&mut tx, &row.id, before, &row.digest).await?;
         let details = json!({
             "version": row.version,
             "digest": row.digest,
@@ -154,6 +157,7 @@ impl Store {
             "source": row.source,
             "rights": row.rights,
             "replaces": old,
+            "ends_trial": ended,
         });
         let entry = operator(actor, "plugin.install", &row.id, details);
         admin_audit::append(&mut tx, row.installed_at, entry).await?;
@@ -211,6 +215,7 @@ impl Store {
         }
         tx.execute("DELETE FROM plugin_waiting WHERE plugin_id = ?", args![id])
             .await?;
+        plugin_trials::end(&mut tx, id).await?;
         let tenants = tx
             .execute("DELETE FROM plugin_switch WHERE plugin_id = ?", args![id])
             .await?;
@@ -336,7 +341,14 @@ impl Store {
 }
 
 /// What goes when a plugin is switched off.
-const SAID: &[&str] = &["assessment", "finding", "contribution", "plugin_job"];
+const SAID: &[&str] = &[
+    "assessment",
+    "finding",
+    "contribution",
+    "plugin_job",
+    "plugin_trial_count",
+    "plugin_trial_difference",
+];
 /// What goes only with the plugin.
 const KEPT: &[&str] = &["plugin_value", "plugin_secret", "notice"];
 

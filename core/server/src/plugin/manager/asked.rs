@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use pomona_engine::TenantId;
 use pomona_engine::admin::plugins::{Inspected, LatencyStep, PluginHealth, PluginHost};
 use pomona_engine::admin::trust::TrustPolicy;
-use pomona_plugin_host::{Capabilities, Latencies, Package};
+use pomona_plugin_host::{Capabilities, Figures, Latencies, Package};
 use serde_json::Value;
 
 use super::{Manager, unanswered};
@@ -65,18 +65,9 @@ impl PluginHost for Manager {
         if package.digest() != row.digest {
             return Err("its package is not the one that was installed; install it again".into());
         }
-        if let Some(schema) = &package.schema {
-            let validator = jsonschema::validator_for(schema).map_err(|error| {
-                format!("the plugin's settings.schema.json is no schema: {error}")
-            })?;
-            let problems: Vec<String> = validator
-                .iter_errors(settings)
-                .take(20)
-                .map(|error| format!("settings{}: {error}", error.instance_path()))
-                .collect();
-            if !problems.is_empty() {
-                return Ok(problems);
-            }
+        let problems = schema_problems(&package, settings)?;
+        if !problems.is_empty() {
+            return Ok(problems);
         }
         let revocations = store.plugin_revocations().await.map_err(failed)?;
         let keys = keys_of(&package);
@@ -136,26 +127,48 @@ impl PluginHost for Manager {
             (.., true) => ("degraded", figures.last_failure.clone()),
             _ => ("active", None),
         };
-        Some(PluginHealth {
-            state: state.into(),
-            reason,
-            calls: figures.calls,
-            failures: figures.failures,
-            failed_by: (figures.failed_by.into_iter())
-                .map(|(kind, count)| (kind.to_owned(), count))
-                .collect(),
-            last_failure: figures.last_failure,
-            mean_micros: figures.micros / figures.calls.max(1),
-            p99_micros: figures.latencies.within(990),
-            latency: latency(&figures.latencies),
-            memory_high_bytes: figures.memory_high,
-            refused: figures.refusals.values().sum(),
-            refusals: figures.refusals,
-        })
+        Some(health_of(figures, state, reason))
+    }
+
+    fn trial_health(&self, tenant: TenantId, plugin: &str) -> Option<PluginHealth> {
+        self.health_on_trial(tenant, plugin)
     }
 
     async fn refresh(&self) {
         unanswered(self.reconcile().await);
+    }
+}
+
+/// Why a package's own schema does not take settings.
+pub(super) fn schema_problems(package: &Package, settings: &Value) -> Result<Vec<String>, String> {
+    let Some(schema) = &package.schema else {
+        return Ok(Vec::new());
+    };
+    let validator = jsonschema::validator_for(schema)
+        .map_err(|error| format!("the plugin's settings.schema.json is no schema: {error}"))?;
+    let errors = validator.iter_errors(settings).take(20);
+    Ok(errors
+        .map(|error| format!("settings{}: {error}", error.instance_path()))
+        .collect())
+}
+
+/// Figures as they are shown.
+pub(super) fn health_of(figures: Figures, state: &str, reason: Option<String>) -> PluginHealth {
+    PluginHealth {
+        state: state.into(),
+        reason,
+        calls: figures.calls,
+        failures: figures.failures,
+        failed_by: (figures.failed_by.into_iter())
+            .map(|(kind, count)| (kind.to_owned(), count))
+            .collect(),
+        last_failure: figures.last_failure,
+        mean_micros: figures.micros / figures.calls.max(1),
+        p99_micros: figures.latencies.within(990),
+        latency: latency(&figures.latencies),
+        memory_high_bytes: figures.memory_high,
+        refused: figures.refusals.values().sum(),
+        refusals: figures.refusals,
     }
 }
 

@@ -19,3 +19,4 @@ mod renewal;
 mod scep_foreign;
 mod stage;
 mod tidiness;
+mod trials;

@@ -9,6 +9,7 @@ mod imports;
 mod json;
 mod limits;
 mod stability;
+mod trials;
 mod workbench;
 
 use std::sync::Arc;

@@ -5,6 +5,7 @@
 //! out. As a canary the version on trial decides about some devices; where it gives no answer the active one's counts.
 //! Stores nothing: what was compared goes to a [`Ledger`], which never lets anybody wait.
 
+mod account;
 mod aside;
 mod commands;
 mod compare;
@@ -29,6 +30,7 @@ pub use share::in_share;
 use crate::enabled::Enabled;
 use crate::limits::Budget;
 use crate::manifest::HookName;
+use account::{Waiting, left_out, note};
 use posture::Rules;
 
 /// Comparisons of one pair at the same time. What finds no room is left out, and counted.
@@ -237,7 +239,7 @@ impl Pair {
         (answer, false)
     }
 
-    /// Both are asked at the same time. Whoever hangs is not waited for as long as the caller would wait.
+    /// Both are asked at the same time, and the one on trial is not waited for as long as the caller would wait.
     async fn decide_by_trial<T, F>(
         &self,
         asked: Asked,
@@ -250,7 +252,7 @@ impl Pair {
     {
         let mut waiting = self.waiting(asked.hook);
         let active = tokio::spawn(timed(ask(self.active.clone())));
-        let patience = Budget::of(asked.hook).wall / 2;
+        let patience = Budget::of(asked.hook).wall / 10 * 9;
         let asking = tokio::time::timeout(patience, ask(self.trial.clone()));
         let trial = timed(async { asking.await.unwrap_or(Err(HookError::Budget)) }).await;
         let gone = |_| Timed {
@@ -297,111 +299,6 @@ impl Pair {
     }
 
     fn waiting(&self, hook: HookName) -> Waiting<'_> {
-        Waiting {
-            ledger: &*self.ledger,
-            hook,
-            awaited: "active",
-            over: false,
-        }
+        Waiting::of(&*self.ledger, hook)
     }
-}
-
-/// Somebody waits for a decision. When he gives up, the version that he waited for has not answered in time, and that is
-/// counted.
-struct Waiting<'a> {
-    ledger: &'a dyn Ledger,
-    hook: HookName,
-    awaited: &'static str,
-    over: bool,
-}
-
-impl Waiting<'_> {
-    fn over(&mut self) {
-        self.over = true;
-    }
-
-    fn for_trial(&mut self) {
-        self.awaited = "trial";
-    }
-
-    fn for_active(&mut self) {
-        self.awaited = "active";
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        if !self.over {
-            let by_trial = self.awaited == "trial";
-            let why = "it took longer than its caller would wait";
-            let count = TrialCount {
-                active_failed: u64::from(!by_trial),
-                trial_failed: u64::from(by_trial),
-                last_failure: Some(format!("{}: {why}", self.awaited)),
-                ..TrialCount::default()
-            };
-            self.ledger.note(self.hook, count, None);
-        }
-    }
-}
-
-fn spent<T>(timed: &Timed<T>) -> (u64, u64) {
-    (1, u64::try_from(timed.took.as_micros()).unwrap_or(u64::MAX))
-}
-
-/// What is counted when the version that does not decide was not asked.
-fn left_out<T>(asked: &Asked, decided: &Timed<T>) -> TrialCount {
-    let mut count = TrialCount {
-        left_out: 1,
-        ..TrialCount::default()
-    };
-    match asked.by_trial {
-        true => count.trial = spent(decided),
-        false => count.active = spent(decided),
-    }
-    count
-}
-
-/// Takes two answers down.
-fn note<T>(
-    ledger: &dyn Ledger,
-    asked: Asked,
-    active: &Timed<T>,
-    trial: &Timed<T>,
-    differ: Differ<T>,
-) {
-    let mut count = TrialCount {
-        active: spent(active),
-        trial: spent(trial),
-        ..TrialCount::default()
-    };
-    let mut difference = None;
-    match (&active.answer, &trial.answer) {
-        (Ok(one), Ok(other)) => match differ(one, other) {
-            None => count.same = 1,
-            Some((active, trial)) => {
-                count.different = 1;
-                difference = Some(TrialDifference {
-                    device: compare::bounded(&asked.device),
-                    about: compare::bounded(&asked.about),
-                    active: compare::bounded(&active),
-                    trial: compare::bounded(&trial),
-                    noted_at: asked.now,
-                });
-            }
-        },
-        (one, other) => {
-            let mut failures = Vec::new();
-            if let Err(error) = one {
-                count.active_failed = 1;
-                failures.push(format!("active: {error}"));
-            }
-            if let Err(error) = other {
-                count.trial_failed = 1;
-                failures.push(format!("trial: {error}"));
-            }
-            count.last_failure = Some(compare::bounded(&failures.join("; ")));
-        }
-    }
-    ledger.note(asked.hook, count, difference);
 }

@@ -11,7 +11,8 @@ use pomona_engine::hooks::{
 };
 use pomona_engine::{Event, EventKind, PrincipalId, TrialMode};
 
-use super::{Asked, Pair, Timed, compare, note, timed};
+use super::account::note;
+use super::{Asked, Pair, Timed, compare, timed};
 use crate::enabled::Enabled;
 use crate::manifest::HookName;
 

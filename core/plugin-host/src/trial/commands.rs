@@ -66,7 +66,9 @@ impl CommandAmendHook for Pair {
                 }
             }
         };
-        self.decide(asked, ask, compare::changes).await.0
+        self.decide(asked, ask, |one, other| compare::changes(one, other))
+            .await
+            .0
     }
 }
 

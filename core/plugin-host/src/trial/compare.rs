@@ -57,7 +57,7 @@ fn after(now: Micros, then: Micros) -> String {
     format!("for {} s", then.saturating_sub(now) / 1_000_000)
 }
 
-pub(super) fn changes(one: &Vec<Change>, other: &Vec<Change>) -> Two {
+pub(super) fn changes(one: &[Change], other: &[Change]) -> Two {
     let parts = |changes: &[Change]| -> BTreeMap<String, (String, Option<plist::Value>)> {
         let part = |change: &Change| match change {
             Change::Set(key, value) => (key.clone(), (format!("sets {key}"), Some(value.clone()))),
@@ -69,7 +69,7 @@ pub(super) fn changes(one: &Vec<Change>, other: &Vec<Change>) -> Two {
     differing(&parts(one), &parts(other), "changes nothing")
 }
 
-pub(super) fn findings(one: &Vec<Finding>, other: &Vec<Finding>) -> Two {
+pub(super) fn findings(one: &[Finding], other: &[Finding]) -> Two {
     let parts = |findings: &[Finding]| -> BTreeMap<String, (String, ())> {
         let part = |finding: &Finding| {
             let (rule, verdict) = (&finding.rule, finding.verdict.as_str());
@@ -81,7 +81,7 @@ pub(super) fn findings(one: &Vec<Finding>, other: &Vec<Finding>) -> Two {
     differing(&parts(one), &parts(other), "no finding")
 }
 
-pub(super) fn declarations(one: &Vec<Declaration>, other: &Vec<Declaration>) -> Two {
+pub(super) fn declarations(one: &[Declaration], other: &[Declaration]) -> Two {
     let parts = |all: &[Declaration]| -> BTreeMap<String, (String, Value)> {
         let part = |one: &Declaration| {
             let told = format!("{} ({})", one.identifier, one.kind);
@@ -92,7 +92,7 @@ pub(super) fn declarations(one: &Vec<Declaration>, other: &Vec<Declaration>) -> 
     differing(&parts(one), &parts(other), "no declaration")
 }
 
-pub(super) fn effects(one: &Vec<KeyedEffect>, other: &Vec<KeyedEffect>) -> Two {
+pub(super) fn effects(one: &[KeyedEffect], other: &[KeyedEffect]) -> Two {
     let parts = |effects: &[KeyedEffect]| -> BTreeMap<String, (String, Effect)> {
         let part = |one: &KeyedEffect| {
             let told = format!("{}: {}", one.key, kind(&one.effect));

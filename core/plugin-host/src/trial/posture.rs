@@ -135,7 +135,9 @@ impl ComplianceHook for Pair {
                 }
             }
         };
-        let (answer, by_trial) = self.decide(asked, ask, compare::findings).await;
+        let (answer, by_trial) = self
+            .decide(asked, ask, |one, other| compare::findings(one, other))
+            .await;
         let mut found = answer?;
         if self.is_canary() {
             self.with_the_others_rules(&mut found, by_trial);
@@ -179,6 +181,8 @@ impl DeclarationHook for Pair {
                 Ok(all)
             }
         };
-        self.decide(asked, ask, compare::declarations).await.0
+        self.decide(asked, ask, |one, other| compare::declarations(one, other))
+            .await
+            .0
     }
 }

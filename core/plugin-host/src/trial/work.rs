@@ -93,13 +93,17 @@ impl EventObserver for Pair {
                 waiting.over();
                 let effects = effects.clone();
                 let other = heard(self.active_aside.clone(), dry, batch);
-                self.compare_later(asked, trial, other, compare::effects);
+                self.compare_later(asked, trial, other, |one, other| {
+                    compare::effects(one, other)
+                });
                 return Ok(effects);
             }
             waiting.for_active();
             let active = timed(heard(self.active.clone(), occasion, batch)).await;
             waiting.over();
-            note(&*self.ledger, asked, &active, &trial, compare::effects);
+            note(&*self.ledger, asked, &active, &trial, |one, other| {
+                compare::effects(one, other)
+            });
             return active.answer;
         }
         let active = timed(heard(self.active.clone(), occasion, batch.clone())).await;
@@ -110,7 +114,9 @@ impl EventObserver for Pair {
             by_trial: false,
             ..asked
         };
-        self.compare_later(asked, active, other, compare::effects);
+        self.compare_later(asked, active, other, |one, other| {
+            compare::effects(one, other)
+        });
         answer
     }
 }
@@ -166,7 +172,9 @@ impl JobHook for Pair {
             let step = version.run(dry, &job, cursor.as_deref()).await?;
             Ok(step.effects)
         };
-        self.compare_later(asked, decided, other, compare::effects);
+        self.compare_later(asked, decided, other, |one, other| {
+            compare::effects(one, other)
+        });
         answer
     }
 }

@@ -132,7 +132,10 @@ fn a_trial_goes_on_in_another_mode_and_ends_with_its_counts() {
         late().await;
         put(&store, "two", TrialMode::Share(10), 6).await;
         let now = trial().await.unwrap();
-        assert_eq!((now.mode, now.begun_at, now.mode_since), (TrialMode::Share(10), 5, 6));
+        assert_eq!(
+            (now.mode, now.begun_at, now.mode_since),
+            (TrialMode::Share(10), 5, 6)
+        );
         assert_eq!(seen(&store, None).await, (1, 1, 1));
         let group = TrialMode::Group("early".into());
         let changed = store.change_trial(Actor::SYSTEM, PLUGIN, &group).await;

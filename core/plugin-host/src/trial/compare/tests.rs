@@ -106,14 +106,15 @@ fn findings_are_compared_rule_by_rule() {
     use RuleVerdict::{Fail, Pass};
     let both = [finding("a", Pass, "fine"), finding("b", Fail, "old")];
     let turned = [both[1].clone(), both[0].clone()];
-    assert_eq!(findings(&both.to_vec(), &turned.to_vec()), None);
-    let other = vec![both[0].clone(), finding("b", Fail, "older")];
+    assert_eq!(findings(&both, &turned), None);
+    let other = [both[0].clone(), finding("b", Fail, "older")];
     let expected = two("b: fail: old", "b: fail: older");
-    assert_eq!(findings(&both.to_vec(), &other), expected);
+    assert_eq!(findings(&both, &other), expected);
     let expected = two("a: pass: fine; b: fail: old", "no finding");
-    assert_eq!(findings(&both.to_vec(), &vec![]), expected);
+    assert_eq!(findings(&both, &[]), expected);
     let many = |verdict| (0..20).map(move |n| finding(&format!("r{n:02}"), verdict, "m"));
-    let (active, _) = findings(&many(Pass).collect(), &many(Fail).collect()).unwrap();
+    let [passes, fails] = [Pass, Fail].map(|verdict| many(verdict).collect::<Vec<_>>());
+    let (active, _) = findings(&passes, &fails).unwrap();
     assert!(active.ends_with("; and 8 more places"), "{active}");
 }
 
@@ -125,10 +126,10 @@ fn declarations_are_compared_by_identifier_and_payload() {
         payload,
     };
     let (a, b) = (json!({"p": 1, "q": 2}), json!({"q": 2, "p": 1}));
-    assert_eq!(declarations(&vec![one(a.clone())], &vec![one(b)]), None);
-    let told = declarations(&vec![one(a.clone())], &vec![one(json!({"p": "secret"}))]);
+    assert_eq!(declarations(&[one(a.clone())], &[one(b)]), None);
+    let told = declarations(&[one(a.clone())], &[one(json!({"p": "secret"}))]);
     assert_eq!(told, two("org.a.x (k)", "org.a.x (k) (with other content)"));
-    let told = declarations(&vec![], &vec![one(a)]);
+    let told = declarations(&[], &[one(a)]);
     assert_eq!(told, two("no declaration", "org.a.x (k)"));
 }
 

@@ -23,6 +23,7 @@ mod m0007_plugins;
 mod m0008_plugin_work;
 mod m0009_plugin_trust;
 mod m0010_plugin_versions;
+mod m0011_plugin_trials;
 mod m0012_plugin_order;
 
 /// Runs the migrations in order.
@@ -43,6 +44,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0008_plugin_work::Migration),
             Box::new(m0009_plugin_trust::Migration),
             Box::new(m0010_plugin_versions::Migration),
+            Box::new(m0011_plugin_trials::Migration),
             Box::new(m0012_plugin_order::Migration),
         ]
     }

@@ -19,4 +19,5 @@ mod renewal;
 mod scep_foreign;
 mod stage;
 mod tidiness;
+mod trials;
 mod upgrade;

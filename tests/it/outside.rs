@@ -117,6 +117,15 @@ impl Desk {
 
 /// The package with another manifest.
 pub(crate) fn rewritten(package: &Path, change: impl Fn(&str) -> String) -> Vec<u8> {
+    rewritten_file(package, "plugin.toml", change)
+}
+
+/// The package with another content of one of its files.
+pub(crate) fn rewritten_file(
+    package: &Path,
+    file: &str,
+    change: impl Fn(&str) -> String,
+) -> Vec<u8> {
     let bytes = std::fs::read(package).unwrap();
     let mut archive = tar::Archive::new(bytes.as_slice());
     let mut out = tar::Builder::new(Vec::new());
@@ -125,7 +134,7 @@ pub(crate) fn rewritten(package: &Path, change: impl Fn(&str) -> String) -> Vec<
         let name = entry.path().unwrap().display().to_string();
         let mut content = Vec::new();
         entry.read_to_end(&mut content).unwrap();
-        if name == "plugin.toml" {
+        if name == file {
             content = change(&String::from_utf8(content).unwrap()).into_bytes();
         }
         let mut header = tar::Header::new_ustar();

@@ -10,6 +10,9 @@ use anyhow::{Context, Result, bail};
 
 use crate::checkout::{checkout, pomona_binary};
 
+/// Two builds at a time would wait for each other's lock anyway.
+static ONE_AT_A_TIME: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
 /// The package of the example `name`, built when it is not fresh.
 ///
 /// # Errors
@@ -23,8 +26,6 @@ pub fn guest(name: &str) -> Result<PathBuf> {
 /// # Errors
 /// It cannot be built; what was said went to standard error.
 pub fn guest_by(binary: &Path, name: &str) -> Result<PathBuf> {
-    // Two builds at a time would wait for each other's lock anyway.
-    static ONE_AT_A_TIME: std::sync::Mutex<()> = std::sync::Mutex::new(());
     let _one = ONE_AT_A_TIME
         .lock()
         .unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -36,17 +37,81 @@ pub fn guest_by(binary: &Path, name: &str) -> Result<PathBuf> {
     if !folder.join("Cargo.toml").is_file() && is_fresh(&package, &folder, binary) {
         return Ok(package);
     }
+    run(binary, &folder, &package)?;
+    Ok(package)
+}
+
+/// Builds a folder into a package, one at a time.
+fn build(binary: &Path, folder: &Path, package: &Path) -> Result<()> {
+    let _one = ONE_AT_A_TIME
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    run(binary, folder, package)
+}
+
+fn run(binary: &Path, folder: &Path, package: &Path) -> Result<()> {
     let status = Command::new(binary)
         .args(["plugin", "build"])
-        .arg(&folder)
+        .arg(folder)
         .arg("--out")
-        .arg(&package)
-        .env("CARGO_TARGET_DIR", &target)
+        .arg(package)
+        .env("CARGO_TARGET_DIR", checkout().join("target/guests"))
         .status()
         .context("start pomona plugin build")?;
     if !status.success() {
-        bail!("the example {name} cannot be built");
+        bail!("the plugin in {} cannot be built", folder.display());
     }
+    Ok(())
+}
+
+/// The package of another version of an example: the same folder under the name `variant`, with these changes of its files,
+/// each a file, a text in it, and what stands in its place.
+///
+/// # Errors
+/// A file does not hold the text, or the package cannot be built.
+pub fn guest_variant(name: &str, variant: &str, changes: &[(&str, &str, &str)]) -> Result<PathBuf> {
+    let root = checkout();
+    let folder = root.join("target/guest-variants").join(variant);
+    let example = root.join("examples").join(name);
+    std::fs::create_dir_all(folder.join("src"))?;
+    let sdk = root.join("sdk/rust").display().to_string();
+    let own = [
+        (
+            "Cargo.toml",
+            format!("name = \"{name}\""),
+            format!("name = \"{variant}\""),
+        ),
+        (
+            "Cargo.lock",
+            format!("name = \"{name}\""),
+            format!("name = \"{variant}\""),
+        ),
+        ("Cargo.toml", "../../sdk/rust".into(), sdk),
+    ];
+    let mut files = vec!["Cargo.toml", "Cargo.lock", "plugin.toml", "src/lib.rs"];
+    if example.join("settings.schema.json").is_file() {
+        files.push("settings.schema.json");
+    }
+    for file in files {
+        let path = example.join(file);
+        let mut text =
+            std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+        let given = changes
+            .iter()
+            .map(|(of, from, to)| (*of, (*from).to_owned(), (*to).to_owned()));
+        for (of, from, to) in own.iter().cloned().chain(given) {
+            if of != file {
+                continue;
+            }
+            if !text.contains(&from) {
+                bail!("{} does not hold {from:?}", path.display());
+            }
+            text = text.replacen(&from, &to, 1);
+        }
+        std::fs::write(folder.join(file), text)?;
+    }
+    let package = root.join("target/guests").join(format!("{variant}.pomona"));
+    build(&pomona_binary()?, &folder, &package)?;
     Ok(package)
 }
 

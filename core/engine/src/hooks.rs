@@ -28,9 +28,11 @@ use crate::ids::{DeviceId, EnrollmentId, TenantId};
 
 pub(crate) use commands::Amendment;
 pub use pages::{PageReply, PageRequest, PanelHook, PanelInfo, RouteHook};
+#[cfg(test)]
+pub(crate) use posture::MAX_ANSWERS;
 pub use posture::{
     ComplianceHook, Declaration, DeclarationHook, Finding, Question, Remedy, RuleInfo, RuleVerdict,
-    Severity,
+    Severity, check_declarations, check_findings,
 };
 pub use table::HookTable;
 pub(crate) use table::Watching;
@@ -221,7 +223,7 @@ pub trait CommandValidateHook: Send + Sync {
 }
 
 /// What an observer asks the engine to do. Committed together with the observer's progress.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct KeyedEffect {
     /// The effect is done once for this key, however often it is returned.
     pub key: String,
@@ -244,7 +246,7 @@ pub enum Channel {
 }
 
 /// An effect.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
     /// Queue a command for a channel.
     Enqueue {

@@ -68,7 +68,11 @@ pub(crate) struct Whose {
     /// Its places for calls at the same time.
     pub(crate) room: Room,
     /// What is noted of its calls.
-    pub(crate) seen: Seen,
+    pub(crate) seen: Arc<Seen>,
+    /// Whether nothing of what is answered is carried out: then no call takes a place of the others, and nothing is counted.
+    pub(crate) aside: bool,
+    /// What stands behind the plugin's name in logs and figures; empty for the version that is in force.
+    pub(crate) mark: &'static str,
     /// The operator's metric of their memory.
     memory: metrics::Gauge,
     plugin: String,
@@ -95,12 +99,27 @@ impl Whose {
             rights: Rights { granted },
             services,
             room: Room::default(),
-            seen: Seen::default(),
-            memory: match plugin {
-                "" => metrics::Gauge::noop(),
-                _ => metrics::gauge!("pomona_plugin_memory_bytes", "plugin" => plugin.to_owned()),
-            },
+            seen: Arc::default(),
+            aside: false,
+            mark: "",
+            memory: memory_of(plugin),
             plugin: plugin.to_owned(),
+        }
+    }
+
+    /// The same tenant, rights and settings with another mark and places of their own. What is noted is noted together.
+    pub(crate) fn marked(&self, mark: &'static str) -> Self {
+        Self {
+            tenant: self.tenant,
+            settings: self.settings.clone(),
+            rights: self.rights.clone(),
+            services: self.services.clone(),
+            room: Room::default(),
+            seen: self.seen.clone(),
+            aside: self.aside,
+            mark,
+            memory: memory_of(&format!("{}{mark}", self.plugin)),
+            plugin: self.plugin.clone(),
         }
     }
 
@@ -111,9 +130,17 @@ impl Whose {
     pub(crate) fn check(&self, hook: Option<HookName>, wish: Wish<'_>) -> Result<(), String> {
         self.rights.check(hook, wish).inspect_err(|why| {
             self.seen.refused(why);
-            metrics::counter!("pomona_plugin_refusals_total", "plugin" => self.plugin.clone())
-                .increment(1);
+            let plugin = format!("{}{}", self.plugin, self.mark);
+            metrics::counter!("pomona_plugin_refusals_total", "plugin" => plugin).increment(1);
         })
+    }
+}
+
+/// The operator's metric of the memory of a plugin's calls. It is looked up once: each look makes texts of the labels.
+fn memory_of(plugin: &str) -> metrics::Gauge {
+    match plugin {
+        "" => metrics::Gauge::noop(),
+        _ => metrics::gauge!("pomona_plugin_memory_bytes", "plugin" => plugin.to_owned()),
     }
 }
 
@@ -277,7 +304,8 @@ impl log::Host for CallState {
                 fields: fields.clone(),
             });
         }
-        let (plugin, call) = (&*self.plugin, self.call_id.as_str());
+        let plugin = format!("{}{}", self.plugin, self.whose.mark);
+        let call = self.call_id.as_str();
         match level {
             Level::Debug => tracing::debug!(plugin, call, fields, "plugin: {message}"),
             Level::Info => tracing::info!(plugin, call, fields, "plugin: {message}"),

@@ -40,7 +40,7 @@ pub struct Enabled {
     pub(crate) whose: Arc<Whose>,
     /// Names its code, its rights and its settings.
     pub(crate) stamp: String,
-    state: Mutex<(Breaker, Figures)>,
+    state: Arc<Mutex<(Breaker, Figures)>>,
     instruments: BTreeMap<HookName, Instruments>,
 }
 
@@ -76,17 +76,57 @@ impl Enabled {
             granted,
             services,
         );
-        let hooks = manifest.hooks.keys();
-        let instruments = hooks.map(|hook| (*hook, Instruments::of(&manifest.id, *hook)));
         Self {
-            instruments: instruments.collect(),
+            instruments: instruments(&manifest, ""),
             manifest,
             plugin,
             principal: switch.principal,
             stamp: hex::encode(context.finish()),
             whose: Arc::new(whose),
-            state: Mutex::default(),
+            state: Arc::default(),
         }
+    }
+
+    /// The same under another name in logs and figures.
+    pub(crate) fn marked(&self, mark: &'static str) -> Self {
+        self.with(self.whose.marked(mark))
+    }
+
+    fn with(&self, whose: Whose) -> Self {
+        Self {
+            instruments: instruments(&self.manifest, whose.mark),
+            manifest: self.manifest.clone(),
+            plugin: self.plugin.clone(),
+            principal: self.principal,
+            whose: Arc::new(whose),
+            stamp: self.stamp.clone(),
+            state: self.state.clone(),
+        }
+    }
+
+    /// The same for questions whose answers are not carried out: nothing leaves by it, and it takes nobody's place. Its
+    /// figures and its breaker are those of the other one.
+    pub(crate) fn aside(&self) -> Self {
+        let mut whose = self.whose.marked(self.whose.mark);
+        whose.aside = true;
+        whose.services = whose.services.map(crate::trial::nothing_leaves);
+        self.with(whose)
+    }
+
+    /// Figures and a breaker of its own, with nothing noted yet.
+    pub(crate) fn accounted_apart(mut self) -> Self {
+        self.state = Arc::default();
+        self
+    }
+
+    /// A place for a call whose answer is only compared, if one is free.
+    pub(crate) fn beside(&self) -> Option<tokio::sync::OwnedSemaphorePermit> {
+        self.plugin.as_ref().ok()?.beside()
+    }
+
+    /// Whether it has a hook.
+    pub(crate) fn has(&self, hook: HookName) -> bool {
+        self.matching().contains_key(&hook)
     }
 
     /// Why it cannot be run, if so.
@@ -176,6 +216,15 @@ impl Enabled {
     pub(crate) fn matching(&self) -> &BTreeMap<HookName, crate::manifest::Matching> {
         &self.manifest.hooks
     }
+}
+
+/// The metrics of a plugin's hooks, under its name with this mark.
+fn instruments(manifest: &Manifest, mark: &str) -> BTreeMap<HookName, Instruments> {
+    let name = format!("{}{mark}", manifest.id);
+    let hooks = manifest.hooks.keys();
+    hooks
+        .map(|hook| (*hook, Instruments::of(&name, *hook)))
+        .collect()
 }
 
 /// A call that is under way. It is accounted for when it is over, also when its caller does not wait for the end.

@@ -32,6 +32,7 @@ mod signature;
 mod span;
 #[cfg(test)]
 mod tests;
+mod trial;
 mod workbench;
 
 pub use artefact::{Artefact, Artefacts, Shelf};
@@ -52,6 +53,7 @@ pub use rights::{Capabilities, CommandRights, DeviceRights, FactRights, HttpRigh
 pub use runtime::{Runtime, RuntimeError};
 pub use services::{ForPlugin, OutReply, OutRequest, ServiceError, Services};
 pub use signature::{Role, Signature, SignatureError, SigningKey};
+pub use trial::{Ledger, Pair, in_share};
 pub use workbench::{Answer, Called, Cost, QUESTION_TIME_MS, Question, QuestionError, facts_of};
 
 /// The version of the contract that this host speaks.

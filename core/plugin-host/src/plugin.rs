@@ -304,12 +304,21 @@ impl Plugin {
         self.limits
     }
 
+    /// A place for a call whose answer is only compared, if one is free.
+    pub(crate) fn beside(&self) -> Option<tokio::sync::OwnedSemaphorePermit> {
+        self.runtime.rooms().beside()
+    }
+
     /// Waits for a place, as long as a call may take.
     pub(crate) async fn enter<'a>(
         &'a self,
         wall: Duration,
         whose: &'a Whose,
     ) -> Result<Place<'a>, PluginError> {
+        if whose.aside {
+            // Whoever asks aside has a place of those beside the others.
+            return Ok(Place::default());
+        }
         let entered = self.runtime.rooms().enter(&whose.room, whose.tenant);
         let timely = tokio::time::timeout(wall, entered).await;
         timely.map_err(|_| PluginError::NoPlace(wall.as_millis()))

@@ -16,6 +16,8 @@ const OF_A_PLUGIN: usize = 8;
 const OF_A_TENANT: usize = 16;
 /// Calls at the same time in the whole process.
 pub(crate) const OF_ALL: u32 = 256;
+/// Calls beside them whose answers are only compared.
+pub(crate) const ASIDE: u32 = 16;
 
 /// The places of a plugin in a tenant.
 #[derive(Debug)]
@@ -30,10 +32,12 @@ impl Default for Room {
 /// The places of a process.
 pub(crate) struct Rooms {
     all: Semaphore,
+    aside: Arc<Semaphore>,
     tenants: Mutex<HashMap<TenantId, Arc<Semaphore>>>,
 }
 
-/// The places that a call has, as long as it is kept.
+/// The places that a call has, as long as it is kept; none for a call beside the others.
+#[derive(Default)]
 pub(crate) struct Place<'a> {
     _own: Option<SemaphorePermit<'a>>,
     _tenant: Option<OwnedSemaphorePermit>,
@@ -45,8 +49,14 @@ impl Rooms {
     pub(crate) fn new(all: u32) -> Self {
         Self {
             all: Semaphore::new(all as usize),
+            aside: Arc::new(Semaphore::new(ASIDE as usize)),
             tenants: Mutex::default(),
         }
+    }
+
+    /// A place for a call whose answer is only compared, if one is free; nobody waits for one.
+    pub(crate) fn beside(&self) -> Option<OwnedSemaphorePermit> {
+        self.aside.clone().try_acquire_owned().ok()
     }
 
     /// Waits for a place: first for one of the plugin's `own`, then for one of the tenant's, then for one of all.

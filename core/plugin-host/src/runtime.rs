@@ -15,7 +15,7 @@ use wasmtime::{
 use crate::bindings::pomona::host;
 use crate::call::CallState;
 use crate::compile::Kind;
-use crate::rooms::{OF_ALL, Rooms};
+use crate::rooms::{ASIDE, OF_ALL, Rooms};
 
 /// How often a running guest is looked at.
 pub(crate) const TICK: Duration = Duration::from_millis(5);
@@ -120,15 +120,16 @@ pub(crate) fn config(kind: Kind, pool: bool) -> Config {
         .async_stack_size(2 << 20)
         .wasm_backtrace_max_frames(std::num::NonZeroUsize::new(16));
     if pool {
+        let calls = OF_ALL + ASIDE;
         let mut pooling = PoolingAllocationConfig::new();
         pooling
-            .total_component_instances(OF_ALL)
+            .total_component_instances(calls)
             // CPython is 38 core instances, QuickJS is 11 with three memories: a pool must not run dry of parts while it
             // has room for calls. An instance costs no address space, a memory costs 4 GiB of it.
-            .total_core_instances(OF_ALL * 40)
-            .total_memories(OF_ALL * 3)
-            .total_tables(OF_ALL * 4)
-            .total_stacks(OF_ALL)
+            .total_core_instances(calls * 40)
+            .total_memories(calls * 3)
+            .total_tables(calls * 4)
+            .total_stacks(calls)
             .max_core_instances_per_component(64)
             .max_memories_per_component(8)
             .max_tables_per_component(64)

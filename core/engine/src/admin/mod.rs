@@ -27,6 +27,7 @@ pub(crate) mod targets;
 pub(crate) mod tenants;
 pub(crate) mod text;
 pub(crate) mod token;
+pub mod trials;
 pub mod trust;
 pub(crate) mod values;
 

@@ -13,6 +13,7 @@ use super::caller::Caller;
 use super::instant::Instant;
 use super::plugin_order::PluginOrder;
 use super::plugin_versions::{self, PreviousVersion};
+use super::trials::TrialVersion;
 use super::trust::{Revocations, TrustLevel, TrustPolicy, Vouched};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
@@ -42,7 +43,8 @@ pub struct Inspected {
 /// How a plugin is doing in a tenant, on this node.
 #[derive(Clone, Debug, Default, Serialize, utoipa::ToSchema)]
 pub struct PluginHealth {
-    /// `active`, `degraded` (calls are held back for a while), `failed` (it cannot be run) or `suspended`.
+    /// `active`, `degraded` (calls are held back for a while), `failed` (it cannot be run) or `suspended`; of a version on
+    /// trial `shadow` or `canary` in the place of `active`.
     pub state: String,
     /// Why, if it is not active.
     pub reason: Option<String>,
@@ -106,6 +108,8 @@ pub trait PluginHost: Send + Sync {
     fn trust(&self) -> TrustPolicy;
     /// How a plugin is doing in a tenant.
     fn health(&self, tenant: TenantId, plugin: &str) -> Option<PluginHealth>;
+    /// How the version on trial is doing in a tenant.
+    fn trial_health(&self, tenant: TenantId, plugin: &str) -> Option<PluginHealth>;
     /// Takes up what was changed.
     async fn refresh(&self);
 }
@@ -147,6 +151,9 @@ pub struct InstalledPlugin {
     /// The version before, which a rollback puts in force again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub previous: Option<PreviousVersion>,
+    /// A version that is on trial beside it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trial: Option<TrialVersion>,
 }
 
 /// A version that waits for its rights.
@@ -190,6 +197,7 @@ impl InstalledPlugin {
                 .and_then(|rights| serde_json::from_str(&rights).ok()),
             waiting: None,
             previous: None,
+            trial: None,
         }
     }
 }
@@ -211,6 +219,9 @@ pub struct TenantPlugin {
     pub own_rights: Option<Value>,
     /// How it is doing.
     pub health: Option<PluginHealth>,
+    /// How the version on trial is doing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trial_health: Option<PluginHealth>,
 }
 
 pub(super) fn host(engine: &Engine) -> Result<&dyn PluginHost> {
@@ -228,6 +239,7 @@ pub(crate) async fn installed(engine: &Engine) -> Result<Vec<InstalledPlugin>> {
     let waiting = store.waiting_plugins().await?;
     let orders = store.plugin_orders().await?;
     let mut previous = plugin_versions::previous(engine).await?;
+    let trials = store.plugin_trials().await?;
     let mut all = Vec::with_capacity(rows.len());
     for row in rows {
         let found = waiting.iter().find(|one| one.plugin == row.id);
@@ -243,12 +255,14 @@ pub(crate) async fn installed(engine: &Engine) -> Result<Vec<InstalledPlugin>> {
                 offered_at: Instant(found.offered_at),
             });
         }
+        let trial = trials.iter().find(|one| one.plugin == row.id);
+        plugin.trial = trial.map(|trial| TrialVersion::of(trial, &revocations));
         all.push(plugin);
     }
     Ok(all)
 }
 
-fn parsed(text: &str) -> Value {
+pub(super) fn parsed(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or(Value::Null)
 }
 
@@ -268,7 +282,11 @@ async fn more_than_granted(engine: &Engine, row: &PluginRow, asked: &Value) -> R
 
 /// What `asked` is beyond what the installed version asked for and was granted. A right that the operator has withheld from it is
 /// no news.
-async fn more_than_before(engine: &Engine, row: &PluginRow, asked: &Value) -> Result<Vec<String>> {
+pub(super) async fn more_than_before(
+    engine: &Engine,
+    row: &PluginRow,
+    asked: &Value,
+) -> Result<Vec<String>> {
     let Some(host) = engine.plugin_host() else {
         return Ok(Vec::new());
     };
@@ -297,13 +315,7 @@ pub(crate) async fn install(
     source: Option<String>,
 ) -> Result<InstalledPlugin> {
     let host = host(engine)?;
-    if let Some(source) = &source
-        && (source.len() > LONGEST_SOURCE || source.chars().any(char::is_control))
-    {
-        return Err(Error::Invalid(format!(
-            "source: a reference has at most {LONGEST_SOURCE} characters on one line"
-        )));
-    }
+    check_source(source.as_deref())?;
     let store = engine.store();
     let found = host.inspect(&package).await.map_err(Error::Invalid)?;
     let id = found.id.clone();
@@ -337,6 +349,17 @@ pub(crate) async fn install(
     plugin_versions::put_in_force(engine, caller, (found, package), rights, source, before).await?;
     refresh(engine).await;
     one(engine, &id).await
+}
+
+pub(super) fn check_source(source: Option<&str>) -> Result<()> {
+    match source {
+        Some(source) if source.len() > LONGEST_SOURCE || source.chars().any(char::is_control) => {
+            Err(Error::Invalid(format!(
+                "source: a reference has at most {LONGEST_SOURCE} characters on one line"
+            )))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Puts the version that waits in force, with all that it asks for.
@@ -429,11 +452,13 @@ pub(crate) async fn of_tenant(engine: &Engine, tenant: TenantId) -> Result<Vec<T
             let switch = switches
                 .iter()
                 .find(|switch| switch.tenant == tenant && switch.plugin == plugin.id);
-            let health = engine
-                .plugin_host()
-                .filter(|_| switch.is_some())
-                .and_then(|host| host.health(tenant, &plugin.id));
+            let host = engine.plugin_host().filter(|_| switch.is_some());
+            let health = host.and_then(|host| host.health(tenant, &plugin.id));
+            let trial_health = host
+                .filter(|_| plugin.trial.is_some())
+                .and_then(|host| host.trial_health(tenant, &plugin.id));
             TenantPlugin {
+                trial_health,
                 enabled: switch.is_some(),
                 settings: switch.and_then(|switch| serde_json::from_str(&switch.settings).ok()),
                 own_rights: switch

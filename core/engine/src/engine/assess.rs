@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::event::EventKind;
 use crate::hooks::{
     ComplianceHook, Declaration, DeclarationHook, DeviceSnapshot, Finding, HookError, Question,
-    RuleInfo,
+    RuleInfo, check_declarations, check_findings,
 };
 use crate::ids::{DeviceId, TenantId};
 use crate::store::assess::{self as rows, Assessment, Due};
@@ -29,10 +29,6 @@ use crate::store::{events, snapshot};
 const BATCH: i64 = 64;
 /// One answer, waiting included.
 const BUDGET: Duration = Duration::from_secs(2);
-/// The most that a hook may say of one device.
-const MAX_ANSWERS: usize = 512;
-/// Bytes of an identifier, of a rule's name.
-const MAX_NAME: usize = 255;
 
 /// A hook that is asked, and of whose devices.
 #[derive(Clone)]
@@ -365,42 +361,9 @@ fn check(
     rules: &BTreeMap<String, RuleInfo>,
     answer: Answer,
 ) -> std::result::Result<Answer, String> {
-    let names: Vec<&str> = match &answer {
-        Answer::Findings(all) => all.iter().map(|one| one.rule.as_str()).collect(),
-        Answer::Declarations(all) => all.iter().map(|one| one.identifier.as_str()).collect(),
-    };
-    if names.len() > MAX_ANSWERS {
-        return Err(format!(
-            "it says {} things of one device; at most {MAX_ANSWERS} are taken",
-            names.len()
-        ));
-    }
-    let mut seen = std::collections::BTreeSet::new();
-    for name in names {
-        if name.is_empty() || name.len() > MAX_NAME || name.chars().any(char::is_control) {
-            return Err(format!(
-                "a name has 1 to {MAX_NAME} bytes without control characters"
-            ));
-        }
-        if !seen.insert(name) {
-            return Err(format!("it says two things under the name {name}"));
-        }
-        let ours = match &answer {
-            Answer::Findings(_) => rules.contains_key(name),
-            Answer::Declarations(_) => name
-                .strip_prefix(plugin)
-                .is_some_and(|rest| rest.starts_with('.')),
-        };
-        if !ours {
-            return Err(match &answer {
-                Answer::Findings(_) => {
-                    format!("it has a finding of {name}, which is none of its rules")
-                }
-                Answer::Declarations(_) => {
-                    format!("the declaration {name} does not begin with the plugin's id and a dot")
-                }
-            });
-        }
+    match &answer {
+        Answer::Findings(all) => check_findings(all, |name| rules.contains_key(name))?,
+        Answer::Declarations(all) => check_declarations(plugin, all)?,
     }
     Ok(answer)
 }
@@ -414,7 +377,7 @@ fn backoff(attempts: i64) -> Micros {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hooks::RuleVerdict;
+    use crate::hooks::{MAX_ANSWERS, RuleVerdict};
     use serde_json::Value;
 
     #[test]

@@ -10,6 +10,11 @@ use serde_json::Value;
 use super::{DeviceSnapshot, HookError, KnownFact};
 use crate::clock::Micros;
 
+/// The most that a hook may say of one device.
+pub(crate) const MAX_ANSWERS: usize = 512;
+/// Bytes of an identifier, of a rule's name.
+const MAX_NAME: usize = 255;
+
 /// A question about a device.
 #[derive(Clone, Debug)]
 pub struct Question {
@@ -171,4 +176,59 @@ pub trait DeclarationHook: Send + Sync {
     }
     /// The whole set for a device.
     async fn contribute(&self, question: &Question) -> Result<Vec<Declaration>, HookError>;
+}
+
+/// Whether findings can be kept: of rules that are known, each once.
+///
+/// # Errors
+/// What is wrong with the first that cannot.
+pub fn check_findings(findings: &[Finding], known: impl Fn(&str) -> bool) -> Result<(), String> {
+    check_names(
+        findings.iter().map(|finding| finding.rule.as_str()),
+        |name| {
+            let why = || format!("it has a finding of {name}, which is none of its rules");
+            if known(name) { Ok(()) } else { Err(why()) }
+        },
+    )
+}
+
+/// Whether declarations can be kept: under the plugin's name, each once.
+///
+/// # Errors
+/// What is wrong with the first that cannot.
+pub fn check_declarations(plugin: &str, all: &[Declaration]) -> Result<(), String> {
+    check_names(all.iter().map(|one| one.identifier.as_str()), |name| {
+        let rest = name.strip_prefix(plugin);
+        if rest.is_some_and(|rest| rest.starts_with('.')) {
+            return Ok(());
+        }
+        Err(format!(
+            "the declaration {name} does not begin with the plugin's id and a dot"
+        ))
+    })
+}
+
+fn check_names<'a>(
+    names: impl ExactSizeIterator<Item = &'a str>,
+    ours: impl Fn(&str) -> Result<(), String>,
+) -> Result<(), String> {
+    if names.len() > MAX_ANSWERS {
+        return Err(format!(
+            "it says {} things of one device; at most {MAX_ANSWERS} are taken",
+            names.len()
+        ));
+    }
+    let mut seen = std::collections::BTreeSet::new();
+    for name in names {
+        if name.is_empty() || name.len() > MAX_NAME || name.chars().any(char::is_control) {
+            return Err(format!(
+                "a name has 1 to {MAX_NAME} bytes without control characters"
+            ));
+        }
+        if !seen.insert(name) {
+            return Err(format!("it says two things under the name {name}"));
+        }
+        ours(name)?;
+    }
+    Ok(())
 }

@@ -9,7 +9,7 @@ use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use uuid::Uuid;
 
 use super::entity::{device, device_group, fact, group_member};
-use super::sql::{Column, args};
+use super::sql::{Column, Tx, args};
 use super::{Store, admin_audit, events, facts, push};
 use crate::actor::{Actor, Cause};
 use crate::admin::audit::AuditEntry;
@@ -138,6 +138,7 @@ impl Store {
     ) -> Result<u64> {
         let now = self.clock().now();
         let mut tx = self.begin().await?;
+        events::lock_heads(&mut tx, devices.iter().copied()).await?;
         let ids = vec![(
             "id",
             Column::Uuid(devices.iter().map(|device| device.0).collect()),
@@ -163,6 +164,7 @@ impl Store {
             .await?
         };
         if changed > 0 {
+            raise(&mut tx, tenant, devices).await?;
             let action = if join { "group.add" } else { "group.remove" };
             let details = serde_json::json!({
                 "changed": changed,
@@ -182,7 +184,10 @@ impl Store {
         group: GroupId,
     ) -> Result<()> {
         let now = self.clock().now();
+        let devices = self.group_devices(group).await?;
         let mut tx = self.begin().await?;
+        events::lock_heads(&mut tx, devices.iter().copied()).await?;
+        raise(&mut tx, tenant, &devices).await?;
         tx.execute(
             "DELETE FROM group_member WHERE group_id = ?",
             args![group.0],
@@ -356,6 +361,16 @@ impl Store {
             .all(self.orm())
             .await?)
     }
+}
+
+/// Raises the revision of devices whose groups are others now: what was said of them rests on their groups. The caller holds
+/// their locks.
+async fn raise(tx: &mut Tx, tenant: TenantId, devices: &[DeviceId]) -> Result<()> {
+    let ids = Column::Uuid(devices.iter().map(|device| device.0).collect());
+    let sql = "UPDATE device SET revision = revision + 1 WHERE tenant_id = ? AND id IN (SELECT id FROM i)";
+    tx.execute_over(vec![("id", ids)], sql, args![tenant])
+        .await
+        .map(drop)
 }
 
 fn entry(

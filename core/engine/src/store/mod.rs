@@ -43,6 +43,7 @@ mod lite;
 pub(crate) mod outbox;
 pub(crate) mod partitions;
 pub(crate) mod plugin_order;
+pub(crate) mod plugin_trials;
 pub(crate) mod plugin_versions;
 pub(crate) mod plugins;
 pub(crate) mod push;

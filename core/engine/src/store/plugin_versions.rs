@@ -8,6 +8,7 @@ use std::collections::HashMap;
 
 use serde_json::json;
 
+use super::plugin_trials;
 use super::plugins::{self, PluginRow, operator};
 use super::sql::{Tx, args};
 use super::{Store, admin_audit};
@@ -162,6 +163,7 @@ impl Store {
             let gone = "DELETE FROM plugin_waiting WHERE plugin_id = ?";
             tx.execute(gone, args![row.id.as_str()]).await?;
         }
+        let ended = plugin_trials::replaced(&mut tx, &row.id, digest, &row.digest).await?;
         // Settings are not for the audit: a plugin may keep there what is nobody else's business.
         let details = json!({
             "version": row.version,
@@ -171,6 +173,7 @@ impl Store {
             "rights": row.rights,
             "replaces": found.map(|old| json!({ "version": old.version, "digest": old.digest })),
             "settings_changed": changed,
+            "ends_trial": ended,
         });
         let action = if back {
             "plugin.rollback"

@@ -4,9 +4,8 @@
 
 use serde_json::json;
 
-use super::admin_audit;
 use super::sql::args;
-use super::{Store, plugin_versions, sql};
+use super::{Store, admin_audit, plugin_trials, plugin_versions, sql};
 use crate::actor::Actor;
 use crate::admin::audit::AuditEntry;
 use crate::admin::trust::{TrustLevel, Vouched};
@@ -156,6 +155,7 @@ impl Store {
         }
         tx.execute("DELETE FROM plugin_waiting WHERE plugin_id = ?", args![id])
             .await?;
+        plugin_trials::end(&mut tx, id).await?;
         let tenants = tx
             .execute("DELETE FROM plugin_switch WHERE plugin_id = ?", args![id])
             .await?;
@@ -327,7 +327,14 @@ pub(super) async fn write(tx: &mut sql::Tx, row: &PluginRow, package: Vec<u8>) -
 }
 
 /// What goes when a plugin is switched off.
-const SAID: &[&str] = &["assessment", "finding", "contribution", "plugin_job"];
+const SAID: &[&str] = &[
+    "assessment",
+    "finding",
+    "contribution",
+    "plugin_job",
+    "plugin_trial_count",
+    "plugin_trial_difference",
+];
 /// What goes only with the plugin.
 const KEPT: &[&str] = &["plugin_value", "plugin_secret", "notice", "plugin_order"];
 

@@ -1,5 +1,7 @@
 //! The two connections that write, and the batches they take, on either engine.
 
+mod trials;
+
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;

@@ -275,3 +275,34 @@ async fn an_import_that_is_not_granted_is_refused_by_name_when_it_is_installed()
         assert!(refused.to_string().contains(missing), "{refused}");
     }
 }
+
+#[tokio::test]
+async fn nothing_leaves_by_a_call_whose_answer_is_only_compared() {
+    let services = crate::trial::nothing_leaves(Arc::new(Generous));
+    let whose = ForPlugin {
+        tenant: TenantId(Uuid::nil()),
+        plugin: "org.example.guest",
+        schema: 1,
+    };
+    let request = OutRequest {
+        method: "POST".into(),
+        url: "https://api.example.org/".parse().unwrap(),
+        headers: Vec::new(),
+        body: Vec::new(),
+        timeout_ms: 1,
+        private: false,
+        secrets: BTreeSet::new(),
+    };
+    for told in [
+        services.send(whose, request).await.err(),
+        services.sign(whose, "s", b"x").await.err(),
+    ] {
+        let Some(ServiceError::Denied(why)) = told else {
+            panic!("{told:?}");
+        };
+        assert!(why.contains("is not in a trial"), "{why}");
+    }
+    let id = DEVICE.parse().unwrap();
+    assert!(services.device(whose, id).await.is_ok());
+    assert_eq!(services.value(whose, "k").await, Ok(Some(vec![1])));
+}

@@ -10,6 +10,7 @@ mod json;
 mod limits;
 mod settings;
 mod stability;
+mod trials;
 mod workbench;
 
 use std::sync::Arc;

@@ -141,13 +141,14 @@ impl Api {
     }
 
     /// Sends bytes and reads the answer.
-    pub(crate) async fn upload(&self, path: &str, bytes: Vec<u8>) -> anyhow::Result<Value> {
+    pub(crate) async fn upload(
+        &self,
+        method: Method,
+        path: &str,
+        bytes: Vec<u8>,
+    ) -> anyhow::Result<Value> {
         let kind = [("content-type", "application/octet-stream")];
-        read(
-            self.request(Method::POST, path, &kind, bytes.into())
-                .await?,
-        )
-        .await
+        read(self.request(method, path, &kind, bytes.into()).await?).await
     }
 
     async fn send(

@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use http::Method;
 use pomona_plugin_host::{MAX_PACKAGE, Package, Role, SignatureError, SigningKey};
 use serde_json::json;
 
@@ -102,18 +103,40 @@ pub(super) async fn install(
     out: &Output,
 ) -> anyhow::Result<()> {
     let api = Api::open(place, dir)?;
-    let (bytes, source) = if Reference::is_one(&install.package) {
-        let (package, pinned) = fetch(&install.package.parse()?, &install.access, place).await?;
-        (package.write()?, Some(pinned.to_string()))
-    } else {
-        let path = Path::new(&install.package);
-        let bytes = read(path)?;
-        // What is wrong with it can be told before it travels.
-        Package::read(&bytes).with_context(|| path.display().to_string())?;
-        (bytes, None)
-    };
+    let (package, source) = of_place(&install.package, &install.access, place).await?;
     let to = query("plugins", &[("source", source.as_deref())]);
-    out.one(&api.upload(&to, bytes).await?, INSTALLED)
+    let bytes = package.bytes;
+    out.one(&api.upload(Method::POST, &to, bytes).await?, INSTALLED)
+}
+
+/// A package that is to travel to the server.
+pub(super) struct Sent {
+    /// The plugin's id.
+    pub(super) id: String,
+    /// The package.
+    pub(super) bytes: Vec<u8>,
+}
+
+/// The package of a file or of a reference in a registry, with the reference by digest.
+pub(super) async fn of_place(
+    named: &str,
+    args: &AccessArgs,
+    place: &Place,
+) -> anyhow::Result<(Sent, Option<String>)> {
+    if Reference::is_one(named) {
+        let (package, pinned) = fetch(&named.parse()?, args, place).await?;
+        let sent = Sent {
+            bytes: package.write()?,
+            id: package.manifest.id,
+        };
+        return Ok((sent, Some(pinned.to_string())));
+    }
+    let path = Path::new(named);
+    let bytes = read(path)?;
+    // What is wrong with it can be told before it travels.
+    let package = Package::read(&bytes).with_context(|| path.display().to_string())?;
+    let id = package.manifest.id;
+    Ok((Sent { id, bytes }, None))
 }
 
 async fn fetch(

@@ -5,6 +5,7 @@
 
 mod asked;
 mod settings;
+mod trial;
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -18,8 +19,7 @@ use pomona_engine::clock::Micros;
 use pomona_engine::hooks::Hooks;
 use pomona_engine::{Engine, PluginRow, SwitchRow, TenantId};
 use pomona_plugin_host::{
-    Capabilities, Enabled, Manifest, Package, Plugin, PluginError, Runtime, Services, Shelf,
-    Switch, hooks_of,
+    Capabilities, Enabled, Manifest, Package, Plugin, PluginError, Runtime, Services, Shelf, Switch,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -106,6 +106,8 @@ pub(crate) struct Manager {
     taken_up: Mutex<HashMap<(TenantId, String), TakenUp>>,
     suspended: Mutex<Vec<String>>,
     orders: Mutex<HashMap<String, PluginOrder>>,
+    /// Versions on trial beside them.
+    trials: trial::Trials,
     /// Held while what stands in the database is read and put in force, which takes no time.
     settling: tokio::sync::Mutex<()>,
     /// Held while code is made ready, which can take minutes.
@@ -137,6 +139,7 @@ impl Manager {
             taken_up: Mutex::default(),
             suspended: Mutex::default(),
             orders: Mutex::default(),
+            trials: trial::Trials::new(engine),
             settling: tokio::sync::Mutex::default(),
             loading: tokio::sync::Mutex::default(),
         });
@@ -149,6 +152,7 @@ impl Manager {
             () = stop.cancelled() => return Ok(()),
             taken_up = manager.reconcile() => taken_up?,
         }
+        tokio::spawn(manager.trials.tally().write_all(stop.clone()));
         tokio::spawn(async move {
             loop {
                 tokio::select! {
@@ -165,11 +169,19 @@ impl Manager {
 
     /// Makes what runs equal to what stands in the database. What is to stop has stopped before the first code is made ready.
     async fn reconcile(&self) -> pomona_engine::Result<()> {
-        if self.settle(&[]).await?.is_none() {
-            return Ok(());
+        if self.settle(&[]).await?.is_some() {
+            let _one = self.loading.lock().await;
+            self.load_all().await?;
         }
-        let _one = self.loading.lock().await;
-        self.load_all().await
+        self.settle_trials().await
+    }
+
+    /// Puts versions on trial beside the active ones when they have looked at settings that are new to them.
+    async fn settle_trials(&self) -> pomona_engine::Result<()> {
+        if self.judge_trials().await? {
+            self.settle(&[]).await?;
+        }
+        Ok(())
     }
 
     /// The same from time to time, leaving the loading to whoever is at it.
@@ -180,7 +192,7 @@ impl Manager {
             {
                 self.load_all().await?;
             }
-            Ok(())
+            self.settle_trials().await
         };
         unanswered(looked.await);
     }
@@ -207,9 +219,16 @@ impl Manager {
         // Stable: within a rank they stay sorted by id.
         switches.sort_by_key(|row| orders.get(&row.plugin).copied().unwrap_or_default().rank());
         let revocations = store.plugin_revocations().await?;
-        let wanted: Vec<&PluginRow> = plugins
-            .iter()
-            .filter(|row| switches.iter().any(|switch| switch.plugin == row.id))
+        let trials = store.plugin_trials().await?;
+        let on_trial = trial::rows(&plugins, &trials);
+        self.trials.note(trials);
+        let plugin_of = |row: &PluginRow| trial::on_trial(&row.id).unwrap_or(&row.id).to_owned();
+        let wanted: Vec<&PluginRow> = (plugins.iter().chain(&on_trial))
+            .filter(|row| {
+                switches
+                    .iter()
+                    .any(|switch| switch.plugin == plugin_of(row))
+            })
             .collect();
         let row_of = |id: &str| wanted.iter().find(|row| row.id == id);
         {
@@ -254,7 +273,11 @@ impl Manager {
     /// failure policies of its hooks hold.
     async fn load(&self, row: &PluginRow, failures: u32) -> pomona_engine::Result<()> {
         let store = self.engine.store();
-        let bytes = match store.plugin_package(&row.id).await {
+        let read = match trial::on_trial(&row.id) {
+            Some(plugin) => store.plugin_trial_package(plugin).await,
+            None => store.plugin_package(&row.id).await,
+        };
+        let bytes = match read {
             // It was removed a moment ago.
             Err(pomona_engine::Error::NotFound(_)) => return Ok(()),
             read => read?,
@@ -272,7 +295,8 @@ impl Manager {
         let revocations = store.plugin_revocations().await?;
         let (digest, keys) = (package.digest(), keys_of(&package));
         if digest != row.digest {
-            let now = store.plugins().await?;
+            let mut now = store.plugins().await?;
+            now.extend(trial::rows(&now, &store.plugin_trials().await?));
             // Another version was installed between the two looks.
             if now
                 .iter()
@@ -359,12 +383,13 @@ impl Manager {
     /// Puts the hooks of everything that is switched on in force. What has not changed stays as it is, with its figures.
     /// A version that is about to be replaced goes on with the settings that it had: those in the rows are for the next.
     fn take_up(&self, plugins: &[PluginRow], switches: &[SwitchRow], mut changed: bool) {
-        let (loaded, suspended) = (self.loaded.lock().clone(), self.suspended.lock().clone());
+        let (by_id, suspended) = (self.loaded.lock().clone(), self.suspended.lock().clone());
         let mut taken_up = self.taken_up.lock();
         let mut before = std::mem::take(&mut *taken_up);
         let mut hooks: HashMap<TenantId, Hooks> = HashMap::new();
+        let mut trials = self.trials.begin();
         for row in switches {
-            let Some(loaded) = loaded.get(&row.plugin) else {
+            let Some(loaded) = by_id.get(&row.plugin) else {
                 continue;
             };
             let key = (row.tenant, row.plugin.clone());
@@ -392,15 +417,16 @@ impl Manager {
                 row,
             });
             if !suspended.contains(&key.1) {
-                hooks
-                    .entry(key.0)
-                    .or_default()
-                    .extend(hooks_of(&now.enabled));
+                let beside = by_id.get(&trial::key(&key.1));
+                let switch_on = |beside: &Loaded| self.switched_on(beside, &now.row);
+                let own = trials.hooks(&now.enabled, &now.row, beside, switch_on);
+                hooks.entry(key.0).or_default().extend(own);
             }
             taken_up.insert(key, now);
         }
         // What is left was switched off, or cannot be read any more.
         changed |= !before.is_empty();
+        changed |= trials.end();
         drop(taken_up);
         if changed {
             tracing::info!(tenants = hooks.len(), "plugins were taken up");

@@ -12,8 +12,10 @@ mod outside;
 mod remote;
 mod revoke;
 mod services;
+mod tally;
 mod toolchain;
 mod tools;
+mod trial;
 mod trust;
 
 use std::path::{Path, PathBuf};
@@ -45,6 +47,8 @@ const INSTALLED: &[Column] = &[
     Column("WAITS", "waiting/version"),
     Column("ASKS FOR", "waiting/asks_for"),
     Column("BEFORE", "previous/version"),
+    Column("ON TRIAL", "trial/version"),
+    Column("AS", "trial/mode"),
     Column("DIGEST", "digest"),
     Column("SOURCE", "source"),
 ];
@@ -61,6 +65,9 @@ const HERE: &[Column] = &[
     Column("MEMORY", "memory_high_bytes"),
     Column("REFUSED", "refused"),
     Column("REASON", "reason"),
+    Column("ON TRIAL", "trial/version"),
+    Column("TRIAL STATE", "trial_health/state"),
+    Column("TRIAL REASON", "trial_health/reason"),
 ];
 
 /// `pomona plugin …`
@@ -131,6 +138,8 @@ pub(crate) enum PluginVerb {
         /// Its id.
         id: String,
     },
+    #[command(flatten)]
+    Trial(trial::TrialVerb),
     #[command(flatten)]
     Author(author::AuthorVerb),
     #[command(flatten)]
@@ -230,6 +239,7 @@ pub(crate) async fn run(verb: PluginVerb, place: &Place, dir: Option<&Path>) -> 
             let gone = api()?.call(Method::DELETE, &path, None, &[]).await?;
             out.said(&format!("{id} is removed"), &gone)
         }
+        PluginVerb::Trial(verb) => trial::run(verb, place, dir, &out).await,
         PluginVerb::Author(verb) => author::run(verb, &out).await,
         PluginVerb::Remote(verb) => remote::run(verb, &api()?, &out).await,
     }

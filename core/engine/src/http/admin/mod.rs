@@ -36,6 +36,7 @@ mod tenants;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod trials;
 
 pub(super) use auth::bearer;
 pub use openapi::openapi_json;

@@ -12,7 +12,7 @@ use super::super::error::Problem;
 use super::route::{Access, table};
 use super::{
     audit, commands, devices, enroll, events, groups, me, plugin_work, plugins, posture,
-    principals, push, tenants, tokens,
+    principals, push, tenants, tokens, trials,
 };
 
 #[derive(OpenApi)]
@@ -74,6 +74,11 @@ use super::{
         plugins::decline,
         plugins::grant,
         plugins::order,
+        trials::put,
+        trials::show,
+        trials::promote,
+        trials::withdraw,
+        trials::show_here,
         plugin_work::secrets,
         plugin_work::set_secret,
         plugin_work::forget_secret,

@@ -52,18 +52,19 @@ pub(crate) async fn install(
     Asked(origin): Asked<Origin>,
     body: Body,
 ) -> Result<(StatusCode, Json<InstalledPlugin>), Problem> {
-    let package = Limited::new(body, LARGEST)
-        .collect()
-        .await
-        .map_err(|_| {
-            Error::Invalid(format!(
-                "the package did not arrive whole; at most {LARGEST} bytes are taken"
-            ))
-        })?
-        .to_bytes();
-    let package = package.to_vec();
+    let package = arrived(body).await?;
     let installed = plugins::install(&state.engine, &caller, package, origin.source).await?;
     Ok((StatusCode::CREATED, Json(installed)))
+}
+
+/// A package that was sent.
+pub(super) async fn arrived(body: Body) -> Result<Vec<u8>, Error> {
+    let package = Limited::new(body, LARGEST).collect().await.map_err(|_| {
+        Error::Invalid(format!(
+            "the package did not arrive whole; at most {LARGEST} bytes are taken"
+        ))
+    })?;
+    Ok(package.to_bytes().to_vec())
 }
 
 /// Takes a plugin out, with every tenant's settings of it.

@@ -10,7 +10,7 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 use super::AdminState;
 use super::{
     audit, commands, devices, enroll, events, groups, me, plugin_work, plugins, posture,
-    principals, push, tenants, tokens,
+    principals, push, tenants, tokens, trials,
 };
 use crate::admin::Scope;
 
@@ -148,6 +148,11 @@ table! {
     POST "/api/v1/plugins/{plugin}/decline", Operator(Scope::PluginsWrite) => plugins::decline;
     PUT "/api/v1/plugins/{plugin}/rights", Operator(Scope::PluginsWrite) => plugins::grant;
     PUT "/api/v1/plugins/{plugin}/order", Operator(Scope::PluginsWrite) => plugins::order;
+    PUT "/api/v1/plugins/{plugin}/trial", Operator(Scope::PluginsWrite) => trials::put;
+    GET "/api/v1/plugins/{plugin}/trial", Operator(Scope::PluginsRead) => trials::show;
+    DELETE "/api/v1/plugins/{plugin}/trial", Operator(Scope::PluginsWrite) => trials::withdraw;
+    POST "/api/v1/plugins/{plugin}/trial/promote", Operator(Scope::PluginsWrite) => trials::promote;
+    GET "/api/v1/tenants/{tenant}/plugins/{plugin}/trial", Tenant(Scope::PluginsRead) => trials::show_here;
     GET "/api/v1/tenants/{tenant}/plugins", Tenant(Scope::PluginsRead) => plugins::list;
     PUT "/api/v1/tenants/{tenant}/plugins/{plugin}", Tenant(Scope::PluginsWrite) => plugins::enable;
     DELETE "/api/v1/tenants/{tenant}/plugins/{plugin}", Tenant(Scope::PluginsWrite) => plugins::disable;

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use pomona_engine::TenantId;
 use pomona_engine::admin::plugins::{Inspected, LatencyStep, PluginHealth, PluginHost};
 use pomona_engine::admin::trust::TrustPolicy;
-use pomona_plugin_host::{Capabilities, Latencies, Package};
+use pomona_plugin_host::{Capabilities, Figures, Latencies, Package};
 use serde_json::Value;
 
 use super::settings::{against_schema, remarks};
@@ -135,26 +135,35 @@ impl PluginHost for Manager {
             (.., true) => ("degraded", figures.last_failure.clone()),
             _ => ("active", None),
         };
-        Some(PluginHealth {
-            state: state.into(),
-            reason,
-            calls: figures.calls,
-            failures: figures.failures,
-            failed_by: (figures.failed_by.into_iter())
-                .map(|(kind, count)| (kind.to_owned(), count))
-                .collect(),
-            last_failure: figures.last_failure,
-            mean_micros: figures.micros / figures.calls.max(1),
-            p99_micros: figures.latencies.within(990),
-            latency: latency(&figures.latencies),
-            memory_high_bytes: figures.memory_high,
-            refused: figures.refusals.values().sum(),
-            refusals: figures.refusals,
-        })
+        Some(health_of(figures, state, reason))
+    }
+
+    fn trial_health(&self, tenant: TenantId, plugin: &str) -> Option<PluginHealth> {
+        self.health_on_trial(tenant, plugin)
     }
 
     async fn refresh(&self) {
         unanswered(self.reconcile().await);
+    }
+}
+
+/// Figures as they are shown.
+pub(super) fn health_of(figures: Figures, state: &str, reason: Option<String>) -> PluginHealth {
+    PluginHealth {
+        state: state.into(),
+        reason,
+        calls: figures.calls,
+        failures: figures.failures,
+        failed_by: (figures.failed_by.into_iter())
+            .map(|(kind, count)| (kind.to_owned(), count))
+            .collect(),
+        last_failure: figures.last_failure,
+        mean_micros: figures.micros / figures.calls.max(1),
+        p99_micros: figures.latencies.within(990),
+        latency: latency(&figures.latencies),
+        memory_high_bytes: figures.memory_high,
+        refused: figures.refusals.values().sum(),
+        refusals: figures.refusals,
     }
 }
 

@@ -99,6 +99,10 @@ impl PluginHost for JsonHost {
         Ok(wanted)
     }
 
+    fn trial_health(&self, _: TenantId, _: &str) -> Option<PluginHealth> {
+        None
+    }
+
     async fn check_settings(&self, plugin: &str, settings: &Value) -> Result<Vec<String>, String> {
         let package = self.store.plugin_package(plugin).await.unwrap();
         Ok(fits(&read(&package)?, settings).err().into_iter().collect())

@@ -104,14 +104,15 @@ fn the_examples_give_the_answers_of_their_fixtures() {
 
 #[test]
 fn a_new_project_passes_and_what_is_wrong_with_it_is_told() {
+    // Another name than that of the guide: both are built in one target folder, at the same time.
     let desk = Desk::new();
-    desk.good(&["new", "lunch", "--id", "org.example.lunch"]);
-    let said = desk.good(&["test", "lunch"]);
+    desk.good(&["new", "supper", "--id", "org.example.supper"]);
+    let said = desk.good(&["test", "supper"]);
     assert!(said.contains("1 of 1 fixtures passed"), "{said}");
-    let refused = desk.bad(&["new", "lunch", "--id", "org.example.lunch"]);
+    let refused = desk.bad(&["new", "supper", "--id", "org.example.supper"]);
     assert!(refused.contains("is there already"), "{refused}");
 
-    let package = "lunch/target/pomona/org.example.lunch-0.1.0.pomona";
+    let package = "supper/target/pomona/org.example.supper-0.1.0.pomona";
     let figures = desk.answer(&["bench", package, "--calls", "20"]);
     let first = &figures[0];
     assert_eq!(first["fixture"], "first");
@@ -123,13 +124,13 @@ fn a_new_project_passes_and_what_is_wrong_with_it_is_told() {
     let old = desk.files.path().join("old.pomona");
     std::fs::copy(desk.files.path().join(package), &old).unwrap();
     desk.change(
-        "lunch/src/lib.rs",
+        "supper/src/lib.rs",
         "group == \"Kitchen\"",
         "group == \"Bakery\"",
     );
-    let said = desk.bad(&["test", "lunch"]);
+    let said = desk.bad(&["test", "supper"]);
     for part in [
-        "lunch/fixtures/first.json:8: /expect/ok",
+        "supper/fixtures/first.json:8: /expect/ok",
         "expected",
         "1 of 1 fixtures failed",
     ] {
@@ -149,30 +150,30 @@ fn a_new_project_passes_and_what_is_wrong_with_it_is_told() {
         "{said}"
     );
 
-    desk.good(&["test", "lunch", "--bless"]);
+    desk.good(&["test", "supper", "--bless"]);
     // The package that stands there was made before; the next build takes the answer in.
-    desk.good(&["test", "lunch"]);
+    desk.good(&["test", "supper"]);
     let said = desk.good(&["test", package, "--only", "first"]);
     assert!(said.contains("1 of 1 fixtures passed"), "{said}");
 
     desk.change(
-        "lunch/src/lib.rs",
+        "supper/src/lib.rs",
         "Ok(allow())",
         "panic!(\"the kettle boils over\")",
     );
-    let said = desk.bad(&["run", "lunch", "--hook", "command-validate"]);
+    let said = desk.bad(&["run", "supper", "--hook", "command-validate"]);
     assert!(said.contains("the kettle boils over"), "{said}");
     assert!(
         said.contains("src/lib.rs:"),
         "the place of the panic: {said}"
     );
     assert!(
-        said.contains("in <lunch::Plugin as") && !said.contains("Shim"),
+        said.contains("in <supper::Plugin as") && !said.contains("Shim"),
         "the way to it: {said}"
     );
 
-    desk.change("lunch/fixtures/first.json", "\"ipados\"", "\"ipadsos\"");
-    let said = desk.bad(&["test", "lunch"]);
+    desk.change("supper/fixtures/first.json", "\"ipados\"", "\"ipadsos\"");
+    let said = desk.bad(&["test", "supper"]);
     assert!(
         said.contains("first.json:5: /input/device/platform: expected one of"),
         "{said}"

@@ -10,7 +10,7 @@ A page of the roster is `{"devices": [{"serial": "…", "class": "7a"}], "next":
 import json
 
 import pomona
-from pomona import Effect, Keyed, Message, Retryable, Step
+from pomona import AccessError, Effect, Keyed, Message, Misconfigured, Retryable, Step
 
 SECOND_MS = 1_000
 
@@ -29,7 +29,15 @@ class Jobs(pomona.Jobs):
 
 def read(url: str) -> dict:
     """A page of the roster."""
-    reply = pomona.http.send(Message("GET", url, [("authorization", "secret:roster-token")], b"", 5_000))
+    try:
+        reply = pomona.http.send(Message("GET", url, [("authorization", "secret:roster-token")], b"", 5_000))
+    except AccessError as error:
+        # A right, an address or a secret that is not good stays so until somebody mends it; all else may be better later.
+        if error.case == "not-found":
+            raise Misconfigured("the secret roster-token is not set") from error
+        if error.case in ("denied", "invalid"):
+            raise Misconfigured(str(error)) from error
+        raise Retryable(f"the roster cannot be reached: {error}") from error
     if reply.status != 200:
         raise Retryable(f"the roster answers {reply.status}")
     try:

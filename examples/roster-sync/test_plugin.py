@@ -57,6 +57,21 @@ class Roster(unittest.TestCase):
         self.assertEqual([effect.key for effect in told.effects], ["first"])
         self.assertEqual((told.cursor, told.again_in_ms), (None, None))
 
+    def test_a_roster_that_nobody_reaches_is_asked_again_and_one_that_may_not_be_asked_is_told(self):
+        for case, raised in [
+            ("unavailable", pomona.Retryable),
+            ("quota", pomona.Retryable),
+            ("denied", pomona.Misconfigured),
+            ("not-found", pomona.Misconfigured),
+        ]:
+
+            class Closed(Host):
+                def send(self, message):
+                    raise pomona.AccessError(case, "why")
+
+            with self.assertRaises(raised):
+                step(Closed())
+
     def test_a_roster_that_is_down_is_asked_again_later(self):
         with self.assertRaises(pomona.Retryable):
             step(Host(status=503))

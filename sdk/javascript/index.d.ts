@@ -71,6 +71,19 @@ export interface Compliance {
   rules(): RuleInfo[];
   evaluate(context: CallContext, device: Snapshot): Finding[];
 }
+export interface Declaration { identifier: string; kind: string; payloadJson: string }
+export interface Declarations { contribute(context: CallContext, device: Snapshot): Declaration[] }
+export interface Step { effects: Keyed[]; cursor: string | null; againInMs: number | null }
+export interface Jobs { run(context: CallContext, job: string, cursor: string | null): Step }
+export interface RouteRequest {
+  method: string; path: string; query: string; headers: [name: string, value: string][]; body: Uint8Array;
+  actor: string | null; roles: string[];
+}
+export interface RouteResponse {
+  status: number; headers: [name: string, value: string][]; body: Uint8Array; effects: Keyed[];
+}
+export interface Routes { handle(context: CallContext, request: RouteRequest): RouteResponse }
+export interface Panels { render(context: CallContext, panel: string, parametersJson: string): string }
 
 /** Why a hook gives no answer; thrown. The host then applies the failure policy of the hook. */
 export class HookError extends Error {

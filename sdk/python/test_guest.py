@@ -62,13 +62,19 @@ def bindings():
         Channel_Device=record("Channel_Device", []),
         Channel_User=record("Channel_User", ["value"]),
     )
-    cases = ("Item_Enqueue", "Item_KvPut", "Item_Notify", "Item_Schedule")
+    cases = ("Item_Enqueue", "Item_KvPut", "Item_Notify", "Item_Schedule", "Item_Wake")
     module(
         "wit_world.imports.effect",
         Keyed=record("Keyed", ["key", "item"]),
         **{case: record(case, ["value"]) for case in cases},
     )
     module("wit_world.exports.jobs", Step=record("Step", "effects cursor again_in_ms".split()))
+    request, response = "method path query headers body actor roles", "status headers body effects"
+    module(
+        "wit_world.exports.routes",
+        Request=record("Request", request.split(), namespace={"__module__": "wit_world.exports.routes"}),
+        Response=record("Response", response.split()),
+    )
     return asked, panics
 
 
@@ -141,6 +147,23 @@ class Border(unittest.TestCase):
             self.refused(f"does not fit {case}", answered, "Jobs", "run", pomona.Step([effect]))
         self.refused("Jobs.run.effects: ['x'] is no List[pomona.Keyed]", answered, "Jobs", "run", pomona.Step(["x"]))
         self.refused("Jobs.run must return Step", answered, "Jobs", "run", None)
+
+    def test_a_request_of_a_page_comes_and_its_reply_is_looked_at(self):
+        bound = sys.modules["wit_world.exports.routes"].Request
+        given = bound("GET", "a.csv", "", [("accept", "*/*")], b"x", None, ["viewer"])
+        lifted = guest._lift(given)
+        self.assertEqual(lifted, pomona.RouteRequest("GET", "a.csv", "", [("accept", "*/*")], b"x", None, ["viewer"]))
+        effects = [pomona.wake("k", pomona.target("d"))]
+        reply = answered("Routes", "handle", pomona.RouteResponse(202, [("a", "b")], b"noted", effects))
+        self.assertEqual((reply.status, reply.headers, reply.body), (202, [("a", "b")], b"noted"))
+        self.assertEqual(reply.effects[0].item.value.device, "d")
+        for wrong, told in [
+            (pomona.RouteResponse(2**16), "Routes.handle.status: 65536 is no "),
+            (pomona.RouteResponse(body="text"), "Routes.handle.body: 'text' is no bytes"),
+            (pomona.RouteResponse(headers={"a": "b"}), "Routes.handle.headers: {'a': 'b'} is no "),
+            (b"text", "Routes.handle must return RouteResponse"),
+        ]:
+            self.refused(told, answered, "Routes", "handle", wrong)
 
     def test_a_refusal_is_told_with_its_case(self):
         for after, wanted in [("x", ("other", "x")), (None, ("not-found", "not-found"))]:

@@ -36,7 +36,7 @@ impl Counts {
         self.passed > 0 && self.failed == 0
     }
 
-    /// Reads a line of cargo's test programs, of Node's (TAP) or of Python's unittest.
+    /// Reads a line of cargo's test programs, of Node's (TAP), of Python's unittest or of `pomona plugin test`.
     fn add_line(&mut self, line: &str) {
         let line = line.trim_end();
         if let Some(numbers) = line.strip_prefix("test result: ") {
@@ -56,6 +56,10 @@ impl Counts {
                     _ => {}
                 }
             }
+        } else if let Some((passed, all)) = fixtures(line) {
+            self.programs += 1;
+            self.passed += passed;
+            self.failed += all.saturating_sub(passed);
         } else if let Some(number) = number(line, "# pass ", "") {
             self.programs += 1;
             self.passed += number;
@@ -98,6 +102,12 @@ fn number(line: &str, before: &str, after: &str) -> Option<u64> {
         rest.find(after)?
     };
     rest.get(..end)?.parse().ok()
+}
+
+/// How many fixtures of how many passed.
+fn fixtures(line: &str) -> Option<(u64, u64)> {
+    let (passed, all) = line.strip_suffix(" fixtures passed")?.split_once(" of ")?;
+    Some((passed.parse().ok()?, all.parse().ok()?))
 }
 
 /// Runs `command` as the step `name`: prints what it runs, passes its output on, and counts its tests.
@@ -215,13 +225,15 @@ mod tests {
             "# fail 1\n",
             "Ran 5 tests in 0.014s\n",
             "FAILED (failures=1, errors=2)\n",
+            "ok   first\n",
+            "2 of 3 fixtures passed\n",
         ] {
             counts.add_line(line);
         }
         let expected = Counts {
-            programs: 2,
-            passed: 4,
-            failed: 4,
+            programs: 3,
+            passed: 6,
+            failed: 5,
             ignored: 0,
         };
         assert_eq!(counts, expected);
@@ -278,6 +290,7 @@ mod tests {
         assert!(good(&["# pass 1"]));
         assert!(!good(&["# pass 0"]));
         assert!(!good(&["# pass 1", "# fail 1"]));
+        assert!(!good(&["0 of 1 fixtures passed"]));
         assert!(good(&["Ran 1 test in 0.000s", "OK"]));
         assert!(!good(&["Ran 0 tests in 0.000s", "OK"]));
         assert!(!good(&["Ran 1 test in 0.000s", "OK (skipped=1)"]));

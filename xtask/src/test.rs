@@ -40,7 +40,8 @@ enum Check {
     Clippy,
     /// The workspace builds, and its tests do.
     Build,
-    /// The SDK and the examples: format, native tests, and packages. Each is a package of its own, as an author's is.
+    /// The SDK and the examples: format, native tests, packages, and their fixtures. Each is a package of its own, as an
+    /// author's is.
     Examples,
     /// All tests, against SQLite and a private PostgreSQL.
     Test,
@@ -172,9 +173,12 @@ fn examples(arguments: &Arguments) -> Result<Outcome> {
         .filter_map(|folder| folder.strip_prefix("examples/"));
     for name in names.chain(JAVASCRIPT).chain(PYTHON) {
         println!("==> examples: pomona plugin build examples/{name}");
-        if let Err(error) = pomona_tests::guest(name) {
-            eprintln!("error: {error:#}");
-            all.passed = false;
+        match pomona_tests::guest(name).and_then(|package| fixture_tests(&package)) {
+            Ok(tests) => checks.push((tests, Runner::Tests)),
+            Err(error) => {
+                eprintln!("error: examples/{name}: {error:#}");
+                all.passed = false;
+            }
         }
     }
     let example = |name: &str| checkout().join("examples").join(name);
@@ -199,6 +203,13 @@ fn examples(arguments: &Arguments) -> Result<Outcome> {
     }
     all.time = started.elapsed();
     Ok(all)
+}
+
+/// The real component of an example against its fixtures; an example without any has failed.
+fn fixture_tests(package: &Path) -> Result<Command> {
+    let mut pomona = Command::new(pomona_tests::pomona_binary()?);
+    pomona.args(["plugin", "test"]).arg(package);
+    Ok(pomona)
 }
 
 fn javascript_tests(folder: &Path) -> Command {
@@ -310,6 +321,24 @@ mod tests {
             &[outcome("a", false), outcome("b", true)],
             Duration::ZERO
         ));
+    }
+
+    #[test]
+    fn every_example_is_in_a_list() {
+        let listed: std::collections::BTreeSet<&str> = APART
+            .iter()
+            .filter_map(|folder| folder.strip_prefix("examples/"))
+            .chain(JAVASCRIPT)
+            .chain(PYTHON)
+            .collect();
+        let folders = std::fs::read_dir(checkout().join("examples")).unwrap();
+        let there: Vec<String> = folders
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        assert_eq!(there.len(), listed.len());
+        for name in there {
+            assert!(listed.contains(name.as_str()), "{name}");
+        }
     }
 
     #[test]

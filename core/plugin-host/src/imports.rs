@@ -33,9 +33,11 @@ impl From<ServiceError> for AccessError {
     fn from(error: ServiceError) -> Self {
         match error {
             ServiceError::Denied(why) => Self::Denied(why),
+            ServiceError::Quota(why) => Self::Quota(why),
             ServiceError::NotFound => Self::NotFound,
             ServiceError::Unavailable(why) => Self::Unavailable(why),
             ServiceError::Invalid(why) => Self::Invalid(why),
+            ServiceError::Other(why) => Self::Other(why),
         }
     }
 }

@@ -261,6 +261,26 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn every_refusal_of_the_contract_can_be_recorded() {
+        let why = || "why".to_owned();
+        for (written, expected) in [
+            (json!("not-found"), ServiceError::NotFound),
+            (json!({ "denied": "why" }), ServiceError::Denied(why())),
+            (json!({ "quota": "why" }), ServiceError::Quota(why())),
+            (
+                json!({ "unavailable": "why" }),
+                ServiceError::Unavailable(why()),
+            ),
+            (json!({ "invalid": "why" }), ServiceError::Invalid(why())),
+            (json!({ "other": "why" }), ServiceError::Other(why())),
+        ] {
+            let answer = json!({ "err": written });
+            let host = Replay::new(vec![call("kv.get", json!(["n"]), answer)]);
+            assert_eq!(host.value(whose(), "n").await, Err(expected));
+        }
+    }
+
+    #[tokio::test]
     async fn a_call_without_a_record_is_remembered_once() {
         let host = Replay::new(Vec::new());
         let id = DeviceId(Uuid::from_u128(7));

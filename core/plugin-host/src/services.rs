@@ -15,6 +15,9 @@ pub enum ServiceError {
     /// It is not allowed.
     #[error("{0}")]
     Denied(String),
+    /// A limit is reached.
+    #[error("{0}")]
+    Quota(String),
     /// There is nothing of that name.
     #[error("there is nothing of that name")]
     NotFound,
@@ -24,6 +27,9 @@ pub enum ServiceError {
     /// The question makes no sense.
     #[error("{0}")]
     Invalid(String),
+    /// Anything that a later version of the contract may say.
+    #[error("{0}")]
+    Other(String),
 }
 
 /// A request to an outside service, allowed by the plugin's rights.

@@ -5,6 +5,7 @@
 //! what a body's signature must be and compares.
 #![forbid(unsafe_code)]
 
+use pomona_sdk::host::AccessError;
 use pomona_sdk::serde_json::{self, Value, json};
 use pomona_sdk::{
     CallContext, Channel, Effect, HookError, Keyed, Panels, RouteRequest, RouteResponse, Routes,
@@ -34,12 +35,23 @@ impl Routes for LostAndFound {
                 Ok(reply(200, "text/csv", text))
             }
             ("POST", "found") => {
-                let expected = host::secrets::hmac_sha256("front-desk", &request.body)
-                    .map_err(|error| HookError::Misconfigured(format!("{error:?}")))?;
+                let expected =
+                    host::secrets::hmac_sha256("front-desk", &request.body).map_err(unsigned)?;
                 Ok(found(context, request, &expected))
             }
             _ => Ok(reply(404, "text/plain", "there is nothing here".into())),
         }
+    }
+}
+
+/// Why nothing can be held against a signature.
+fn unsigned(error: AccessError) -> HookError {
+    match error {
+        AccessError::NotFound => {
+            HookError::Misconfigured("the secret front-desk is not set".into())
+        }
+        AccessError::Denied(why) | AccessError::Invalid(why) => HookError::Misconfigured(why),
+        other => HookError::Retryable(format!("{other:?}")),
     }
 }
 

@@ -4,7 +4,7 @@
 // better later, the events come again, with growing pauses; where it refuses, the ticket is given up and told in the log.
 
 // @ts-check
-import { body, emit, httpOut, log, retryable, settings } from "pomona";
+import { AccessError, body, emit, httpOut, log, misconfigured, retryable, settings } from "pomona";
 
 /** @type {import("pomona").Events} */
 export const events = {
@@ -30,7 +30,7 @@ function open(url, event, told) {
     device: event.device,
     severity: told.severity,
   };
-  const reply = httpOut.send({
+  const reply = send({
     method: "POST",
     url,
     headers: [
@@ -46,6 +46,19 @@ function open(url, event, told) {
     return [];
   }
   return [emit(`ticket/${event.id}`, event.device, "ticket", { rule: told.rule, status: reply.status })];
+}
+
+/** @param {Parameters<typeof httpOut.send>[0]} message */
+function send(message) {
+  try {
+    return httpOut.send(message);
+  } catch (error) {
+    if (!(error instanceof AccessError)) throw error;
+    // A right, an address or a secret that is not good stays so until somebody mends it; all else may be better later.
+    if (error.tag === "not-found") throw misconfigured("the secret desk-token is not set");
+    if (error.tag === "denied" || error.tag === "invalid") throw misconfigured(error.message);
+    throw retryable(`the desk cannot be reached: ${error.message}`);
+  }
 }
 
 /** @param {string} text */

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { withHost } from "pomona";
+import { AccessError, withHost } from "pomona";
 import { events } from "../src/plugin.js";
 
 const event = (verdict, severity) => ({
@@ -54,4 +54,20 @@ test("a desk that is down is asked again later, one that refuses is not", () => 
     assert.throws(() => run(status, [event("fail", "high")]), { tag: "retryable" });
   }
   assert.deepEqual(run(422, [event("fail", "high")]).effects, []);
+});
+
+test("a desk that nobody reaches is asked again later, one that may not be asked is told", () => {
+  for (const [refused, tag] of [
+    ["unavailable", "retryable"],
+    ["quota", "retryable"],
+    ["denied", "misconfigured"],
+    ["invalid", "misconfigured"],
+    ["not-found", "misconfigured"],
+  ]) {
+    const send = () => {
+      throw new AccessError(refused, "why");
+    };
+    const work = () => events.onEvents(/** @type {any} */ ({}), [event("fail", "high")]);
+    assert.throws(() => withHost({ httpOut: { send }, log() {} }, work), { tag });
+  }
 });

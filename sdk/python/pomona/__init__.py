@@ -15,6 +15,7 @@ from .hooks import (
     Events,
     Jobs,
     Panels,
+    Routes,
     Settings,
 )
 from .host import FakeHost, devices, elapsed_ms, http, kv, log, metrics, random_bytes, read_settings, secrets, settings
@@ -42,6 +43,8 @@ from .types import (
     Remedy,
     Reply,
     Retryable,
+    RouteRequest,
+    RouteResponse,
     RuleInfo,
     Snapshot,
     Step,

@@ -27,7 +27,8 @@ _MODULES = []
 for _name in (
     "imports.common imports.device imports.command imports.effect imports.devices imports.kv imports.http_out imports.secrets "
     "imports.metrics exports.settings exports.enrollment "
-    "exports.command_amend exports.command_validate exports.events exports.compliance exports.declarations exports.jobs exports.panels"
+    "exports.command_amend exports.command_validate exports.events exports.compliance exports.declarations exports.jobs exports.routes "
+    "exports.panels"
 ).split():
     try:
         _MODULES.append(importlib.import_module(f"wit_world.{_name}"))
@@ -36,7 +37,7 @@ for _name in (
         pass
 
 # What the contract calls otherwise than this package.
-_NAMES = {types.CommandRequest: "Request", types.Effect: "Item", types.EnrollmentRequest: "Request"}
+_NAMES = {types.CommandRequest: "Request", types.Effect: "Item", types.RouteResponse: "Response"}
 _CASES = (types.Verdict, types.Decision, types.Change, types.Effect, types.Channel)
 _ENUMS = {("RuleInfo", "severity"): "Severity", ("Finding", "verdict"): "Verdict"}
 
@@ -175,7 +176,7 @@ def _lift(value):
     if name == "Stage":
         return value.name.lower()
     if name == "Request":
-        name = "EnrollmentRequest"
+        name = "RouteRequest" if type(value).__module__.endswith(".routes") else "EnrollmentRequest"
     lifted = getattr(types, name, None)
     if lifted is None or not is_dataclass(lifted):
         return value
@@ -193,6 +194,7 @@ _RESULTS = {
     "Compliance.evaluate": typing.List[types.Finding],
     "Declarations.contribute": typing.List[types.Declaration],
     "Jobs.run": types.Step,
+    "Routes.handle": types.RouteResponse,
     "Panels.render": str,
 }
 

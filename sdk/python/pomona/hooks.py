@@ -16,6 +16,8 @@ from .types import (
     Event,
     Finding,
     Keyed,
+    RouteRequest,
+    RouteResponse,
     RuleInfo,
     Snapshot,
     Step,
@@ -92,6 +94,14 @@ class Jobs:
 
     def run(self, context: CallContext, job: str, cursor: Optional[str]) -> Step:
         """Runs one step."""
+        raise NotImplementedError
+
+
+class Routes:
+    """Answers requests below `/plugins/<tenant>/<plugin>/`."""
+
+    def handle(self, context: CallContext, request: RouteRequest) -> RouteResponse:
+        """The reply, and what is to be done."""
         raise NotImplementedError
 
 

@@ -7,6 +7,9 @@ import json
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Dict, List, Optional, Tuple
 
+U16 = Annotated[int, range(2**16)]
+"""A number that has 16 bits in the contract."""
+
 U32 = Annotated[int, range(2**32)]
 """A number that has 32 bits in the contract."""
 
@@ -296,6 +299,29 @@ class Step:
     effects: List[Keyed] = field(default_factory=list)
     cursor: Optional[str] = None
     again_in_ms: Optional[U32] = None
+
+
+@dataclass
+class RouteRequest:
+    """A request to an address below the plugin's. `actor` is None where the manifest opens the path to anybody."""
+
+    method: str = "GET"
+    path: str = ""
+    query: str = ""
+    headers: List[Tuple[str, str]] = field(default_factory=list)
+    body: bytes = b""
+    actor: Optional[str] = None
+    roles: List[str] = field(default_factory=list)
+
+
+@dataclass
+class RouteResponse:
+    """The reply to it, and what is to be done."""
+
+    status: U16 = 200
+    headers: List[Tuple[str, str]] = field(default_factory=list)
+    body: bytes = b""
+    effects: List[Keyed] = field(default_factory=list)
 
 
 @dataclass

@@ -11,6 +11,7 @@ mod new;
 mod play;
 mod run;
 pub(super) mod sdk;
+mod template;
 mod test;
 
 use std::path::{Path, PathBuf};
@@ -24,7 +25,7 @@ use crate::client::Output;
 /// The author's verbs.
 #[derive(Debug, Subcommand)]
 pub(crate) enum AuthorVerb {
-    /// Begin a plugin in Rust: a project that builds and passes its tests at once.
+    /// Begin a plugin in Rust, JavaScript or Python: a project that builds and passes its tests at once.
     New(new::New),
     /// Ask a plugin one question by hand, and show its answer and what it cost.
     Run(run::Run),

@@ -5,8 +5,9 @@
 
 use std::path::Path;
 
-use anyhow::Context;
 use pomona_plugin_host::contract;
+
+use super::super::build::renew as renew_file;
 
 /// The folder below a project.
 pub(crate) const FOLDER: &str = ".pomona/sdk";
@@ -61,16 +62,8 @@ pub(crate) fn write(project: &Path) -> anyhow::Result<bool> {
     let mut changed = false;
     for (name, text) in files() {
         let path = project.join(FOLDER).join(name);
-        // A file that is as it should be keeps its time, so that cargo builds nothing anew.
-        if std::fs::read_to_string(&path).is_ok_and(|there| there == text) {
-            continue;
-        }
-        if let Some(parent) = path.parent() {
-            std::fs::create_dir_all(parent)
-                .with_context(|| format!("cannot make {}", parent.display()))?;
-        }
-        std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
-        changed = true;
+        // What keeps its time is not built anew by cargo.
+        changed |= renew_file(&path, text)?;
     }
     Ok(changed)
 }

@@ -12,7 +12,7 @@ use pomona_plugin_host::{Manifest, contract};
 use serde_json::json;
 
 use super::super::tools::{self, done, works};
-use super::{Work, drive, write};
+use super::{Work, drive, renew, write};
 
 /// The folder of the tools in the cache; a new version is a new folder.
 const TOOLS: &str = "javascript-qjs-0.4.5-esbuild-0.28.2";
@@ -21,7 +21,7 @@ const LOCK: &str = include_str!("javascript/package-lock.json");
 const DRIVER: &str = include_str!("javascript/driver.mjs");
 
 /// The SDK; what authors see of it comes first.
-const SDK: [(&str, &str); 5] = [
+const SDK: [(&str, &str); 7] = [
     (
         "package.json",
         include_str!("../../../../../sdk/javascript/package.json"),
@@ -35,6 +35,14 @@ const SDK: [(&str, &str); 5] = [
         include_str!("../../../../../sdk/javascript/index.d.ts"),
     ),
     (
+        "testing.js",
+        include_str!("../../../../../sdk/javascript/testing.js"),
+    ),
+    (
+        "testing.d.ts",
+        include_str!("../../../../../sdk/javascript/testing.d.ts"),
+    ),
+    (
         "check.js",
         include_str!("../../../../../sdk/javascript/check.js"),
     ),
@@ -43,7 +51,9 @@ const SDK: [(&str, &str); 5] = [
         include_str!("../../../../../sdk/javascript/guest.js"),
     ),
 ];
-const SEEN: usize = 3;
+const SEEN: usize = 5;
+/// Where authors see it.
+pub(super) const SDK_FOLDER: &str = "node_modules/pomona";
 
 /// The component of the plugin in `folder`.
 pub(super) fn component(folder: &Path, manifest: &Manifest) -> anyhow::Result<Vec<u8>> {
@@ -130,16 +140,17 @@ fn tools() -> anyhow::Result<PathBuf> {
     })
 }
 
-/// Puts the SDK where the plugin's tests and an editor look for a package `pomona`, unless the author linked one.
-fn place_sdk(folder: &Path) -> anyhow::Result<()> {
-    let place = folder.join("node_modules/pomona");
-    if place.is_symlink() {
-        return Ok(());
+/// Puts the SDK where the plugin's tests and an editor look for a package `pomona`, unless the author linked one. Whether
+/// anything there was not as it should be.
+pub(super) fn place_sdk(folder: &Path) -> anyhow::Result<bool> {
+    let place = folder.join(SDK_FOLDER);
+    let mut changed = false;
+    if !place.is_symlink() {
+        for (name, text) in &SDK[..SEEN] {
+            changed |= renew(&place.join(name), text)?;
+        }
     }
-    for (name, text) in &SDK[..SEEN] {
-        write(&place.join(name), text)?;
-    }
-    Ok(())
+    Ok(changed)
 }
 
 /// `command-validate` as JavaScript writes it: `commandValidate`.
@@ -173,6 +184,13 @@ mod tests {
             let sum = package["integrity"].as_str();
             assert!(sum.is_some_and(|sum| sum.starts_with("sha512-")), "{name}");
         }
+    }
+
+    #[test]
+    fn authors_see_what_the_package_says_that_it_has() {
+        let package: serde_json::Value = serde_json::from_str(SDK[0].1).unwrap();
+        let seen: Vec<&str> = SDK[1..SEEN].iter().map(|(name, _)| *name).collect();
+        assert_eq!(package["files"], json!(seen));
     }
 
     #[test]

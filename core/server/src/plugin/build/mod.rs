@@ -1,10 +1,11 @@
 //! `pomona plugin build`: from a folder to a package.
 //!
-//! Owns: what is the same for every language: the manifest, which language it is, the schema and the fixtures, the trial run
-//! and the package. Each language has a file of its own that makes the component. The plugin's own world is composed of its
-//! manifest, so that it can import what it asks for and nothing else.
+//! Owns: what is the same for every language: the manifest, the schema and the fixtures, the trial run and the package. Which
+//! language it is, `language` finds; each has a file of its own that makes the component. The plugin's own world is composed of
+//! its manifest, so that it can import what it asks for and nothing else.
 
 mod javascript;
+mod language;
 mod python;
 mod rust;
 
@@ -12,6 +13,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+pub(super) use language::Language;
 use pomona_plugin_host::{Manifest, Package, Plugin, contract};
 
 /// What was built.
@@ -20,42 +22,6 @@ pub(super) struct Built {
     pub(super) package: Package,
     /// The plugin, loaded.
     pub(super) plugin: Plugin,
-}
-
-/// The languages of plugins, by the file that shows them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Language {
-    Rust,
-    JavaScript,
-    Python,
-}
-
-const MARKS: [(&str, Language); 4] = [
-    ("Cargo.toml", Language::Rust),
-    ("package.json", Language::JavaScript),
-    ("pyproject.toml", Language::Python),
-    ("plugin.py", Language::Python),
-];
-
-impl Language {
-    fn of(folder: &Path) -> anyhow::Result<Self> {
-        let mut found = MARKS
-            .iter()
-            .filter(|(file, _)| folder.join(file).is_file())
-            .collect::<Vec<_>>();
-        found.dedup_by_key(|(_, language)| *language);
-        match found[..] {
-            [(_, language)] => Ok(*language),
-            [] => bail!(
-                "{} shows no language: a plugin in Rust has a Cargo.toml, one in JavaScript or TypeScript a package.json, one in Python a plugin.py",
-                folder.display()
-            ),
-            [(one, _), (other, _), ..] => bail!(
-                "{} has both {one} and {other}; keep what belongs to the plugin's own language",
-                folder.display()
-            ),
-        }
-    }
 }
 
 /// Builds the plugin in `folder`, checks that it runs here, and writes its package.
@@ -137,12 +103,21 @@ impl Drop for Work {
 }
 
 /// Writes a file and the folders above it.
-fn write(path: &Path, text: &str) -> anyhow::Result<()> {
+pub(super) fn write(path: &Path, text: &str) -> anyhow::Result<()> {
     if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent)
             .with_context(|| format!("cannot make {}", parent.display()))?;
     }
     std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// As [`write()`], unless the file is as it should be: then it keeps its time. Whether it was not.
+pub(super) fn renew(path: &Path, text: &str) -> anyhow::Result<bool> {
+    if std::fs::read_to_string(path).is_ok_and(|there| there == text) {
+        return Ok(false);
+    }
+    write(path, text)?;
+    Ok(true)
 }
 
 /// Runs a driver, which reads a job as JSON and answers with JSON: `problem` is what the author has to mend.
@@ -196,26 +171,4 @@ fn fixtures(folder: &Path) -> anyhow::Result<BTreeMap<String, Vec<u8>>> {
         }
     }
     Ok(fixtures)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_files_of_a_folder_show_its_language() {
-        let folder = tempfile::tempdir().unwrap();
-        let mark = |name: &str| std::fs::write(folder.path().join(name), "").unwrap();
-        let told = |result: anyhow::Result<Language>| result.unwrap_err().to_string();
-        assert!(told(Language::of(folder.path())).contains("shows no language"));
-        mark("plugin.py");
-        mark("pyproject.toml");
-        assert_eq!(Language::of(folder.path()).unwrap(), Language::Python);
-        mark("package.json");
-        let both = told(Language::of(folder.path()));
-        assert!(
-            both.contains("both package.json and pyproject.toml"),
-            "{both}"
-        );
-    }
 }

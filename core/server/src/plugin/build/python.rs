@@ -12,7 +12,7 @@ use pomona_plugin_host::{HookName, Manifest};
 use serde_json::json;
 
 use super::super::tools::{self, done, works};
-use super::{Work, drive, write};
+use super::{Work, drive, renew, write};
 
 /// The folder of the tool in the cache; a new version is a new folder.
 const TOOLS: &str = "python-componentize-0.25.1";
@@ -23,6 +23,8 @@ const VERSION: &str = "import sys; print('%d.%d' % sys.version_info[:2])";
 /// The Python inside the component, for which packages are chosen.
 const GUEST: &str = "3.14";
 
+/// Where the SDK and the packages of a plugin stand below its folder.
+pub(super) const SDK_FOLDER: &str = "target/pomona/python";
 const SDK: [(&str, &str); 7] = [
     (
         "pomona/__init__.py",
@@ -61,9 +63,6 @@ pub(super) fn component(folder: &Path, manifest: &Manifest) -> anyhow::Result<Ve
             "{} has no plugin.py; the classes of the hooks stand there",
             folder.display()
         );
-    }
-    if manifest.hooks.contains_key(&HookName::Routes) {
-        bail!("the SDK for Python has no routes yet; write the plugin in Rust or JavaScript");
     }
     let tools = tools()?;
     let library = library(folder)?;
@@ -160,16 +159,23 @@ fn pip() -> anyhow::Result<Command> {
     Ok(pip)
 }
 
+/// Puts the SDK where the plugin's tests and an editor find it. Whether anything there was not as it should be.
+pub(super) fn place_sdk(folder: &Path) -> anyhow::Result<bool> {
+    let mut changed = false;
+    for (name, text) in SDK {
+        changed |= renew(&folder.join(SDK_FOLDER).join(name), text)?;
+    }
+    Ok(changed)
+}
+
 /// The folder with the SDK and the packages that the plugin asks for, made anew; also for its tests and an editor.
 fn library(folder: &Path) -> anyhow::Result<PathBuf> {
-    let place = folder.join("target/pomona/python");
+    let place = folder.join(SDK_FOLDER);
     if place.is_dir() {
         std::fs::remove_dir_all(&place)
             .with_context(|| format!("cannot make {} anew", place.display()))?;
     }
-    for (name, text) in SDK {
-        write(&place.join(name), text)?;
-    }
+    place_sdk(folder)?;
     let requirements = folder.join("requirements.txt");
     if requirements.is_file() {
         // Nothing that was compiled for a machine runs inside.

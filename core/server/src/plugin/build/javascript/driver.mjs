@@ -10,11 +10,21 @@ import { build } from "esbuild";
 
 const job = JSON.parse(readFileSync(0, "utf8"));
 
+/** The values for tests are no part of a plugin. */
+const forTests = {
+  name: "for tests",
+  setup: (bundler) =>
+    bundler.onResolve({ filter: /^pomona\/testing$/ }, () => ({
+      errors: [{ text: "pomona/testing is for tests alone; a plugin cannot import it" }],
+    })),
+};
+
 async function bundle(contents, more) {
   return build({
     stdin: { contents, resolveDir: job.folder, sourcefile: "pomona/entry.js", loader: "js" },
     absWorkingDir: job.folder,
     alias: { pomona: `${job.sdk}/index.js` },
+    plugins: [forTests],
     external: ["pomona:*"],
     bundle: true,
     write: false,

@@ -70,6 +70,19 @@ fn run(binary: &Path, folder: &Path, package: &Path) -> Result<()> {
 /// # Errors
 /// A file does not hold the text, or the package cannot be built.
 pub fn guest_variant(name: &str, variant: &str, changes: &[(&str, &str, &str)]) -> Result<PathBuf> {
+    guest_variant_by(&pomona_binary()?, name, variant, changes)
+}
+
+/// As [`guest_variant`], built by this server binary.
+///
+/// # Errors
+/// A file does not hold the text, or the package cannot be built.
+pub fn guest_variant_by(
+    binary: &Path,
+    name: &str,
+    variant: &str,
+    changes: &[(&str, &str, &str)],
+) -> Result<PathBuf> {
     let root = checkout();
     let folder = root.join("target/guest-variants").join(variant);
     let example = root.join("examples").join(name);
@@ -111,7 +124,7 @@ pub fn guest_variant(name: &str, variant: &str, changes: &[(&str, &str, &str)]) 
         std::fs::write(folder.join(file), text)?;
     }
     let package = root.join("target/guests").join(format!("{variant}.pomona"));
-    build(&pomona_binary()?, &folder, &package)?;
+    build(binary, &folder, &package)?;
     Ok(package)
 }
 

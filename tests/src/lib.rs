@@ -19,7 +19,7 @@ mod tenant;
 pub use admin::Admin;
 pub use checkout::{cargo, checkout, executable_in, pomona_binary, tracked_files};
 pub use database::{BackEnd, TestDatabase};
-pub use guest::{guest, guest_by, guest_variant};
+pub use guest::{guest, guest_by, guest_variant, guest_variant_by};
 pub use lab::Lab;
 pub use postgres::{Database, PostgresServer, postgres_missing, shared_postgres};
 pub use registry::{Registry, registry_folder, registry_program};

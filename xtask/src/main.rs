@@ -6,6 +6,7 @@
 mod bench;
 mod build;
 mod demo;
+mod frozen;
 mod fuzz;
 mod kill;
 mod packages;

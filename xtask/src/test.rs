@@ -14,7 +14,7 @@ use clap::{Args, ValueEnum};
 use pomona_tests::{PostgresServer, cargo, checkout};
 
 use crate::{
-    packages, readable,
+    frozen, packages, readable,
     step::{self, Counts, Outcome},
     table::Table,
 };
@@ -40,8 +40,8 @@ enum Check {
     Clippy,
     /// The workspace builds, and its tests do.
     Build,
-    /// The SDK and the examples: format, native tests, packages, and their fixtures. Each is a package of its own, as an
-    /// author's is.
+    /// The SDK and the examples: format, native tests, packages, and their fixtures, and those of the components that are kept
+    /// of each release of the contract. Each example is a package of its own, as an author's is.
     Examples,
     /// All tests, against SQLite and a private PostgreSQL.
     Test,
@@ -179,6 +179,17 @@ fn examples(arguments: &Arguments) -> Result<Outcome> {
                 eprintln!("error: examples/{name}: {error:#}");
                 all.passed = false;
             }
+        }
+    }
+    match frozen::packages() {
+        Ok(packages) => {
+            for package in packages {
+                checks.push((fixture_tests(&package)?, Runner::Tests));
+            }
+        }
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            all.passed = false;
         }
     }
     let example = |name: &str| checkout().join("examples").join(name);

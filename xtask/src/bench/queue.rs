@@ -5,6 +5,7 @@
 //! command was lost, doubled or refused is no figure but an error.
 
 mod history;
+mod plugins;
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -112,6 +113,7 @@ async fn on(back_end: BackEnd, binary: &Path, folder: &Path) -> Result<Vec<Figur
         println!("{}: {}", back_end.name(), case.name);
         figures.extend(empty.case(case).await?);
     }
+    figures.extend(plugins::figures(binary, &mut empty).await?);
     empty.lab.stop().await?;
     Ok(figures)
 }

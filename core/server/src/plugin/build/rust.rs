@@ -3,7 +3,7 @@
 //! Owns: cargo's run, and the way from the core module to a component. What the component imports is what the manifest
 //! asks for; a code that needs more does not build.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use pomona_plugin_host::{Manifest, contract};
@@ -23,6 +23,7 @@ fn compile(folder: &Path) -> anyhow::Result<Vec<u8>> {
     let mut cargo = Toolchain::find(folder)?.cargo();
     cargo
         .args(["--message-format", "json-render-diagnostics"])
+        .args(["--config", &without_places(folder)])
         .current_dir(folder);
     let output = cargo
         .stderr(std::process::Stdio::inherit())
@@ -47,6 +48,39 @@ fn compile(folder: &Path) -> anyhow::Result<Vec<u8>> {
         );
     };
     std::fs::read(&module).with_context(|| format!("cannot read {module}"))
+}
+
+/// Makes the compiler write shorter names for the folders that lie on this machine alone: nobody who gets the package has to
+/// learn them, and the same sources give the same package elsewhere. Said so, it comes on top of what an author's own
+/// configuration says.
+fn without_places(folder: &Path) -> String {
+    let place = |name: &str| std::env::var_os(name).map(PathBuf::from);
+    let home = place("HOME");
+    let cargo = place("CARGO_HOME").or_else(|| Some(home.as_ref()?.join(".cargo")));
+    let folder = folder.canonicalize().ok();
+    let above = |levels: usize| {
+        folder
+            .as_ref()?
+            .ancestors()
+            .nth(levels)
+            .map(Path::to_path_buf)
+    };
+    // Of several that fit the compiler takes the last.
+    let short = [
+        (home, "~"),
+        (above(2), "../.."),
+        (above(1), ".."),
+        (above(0), "."),
+        (cargo, "cargo"),
+    ];
+    let flags: Vec<String> = short
+        .into_iter()
+        .filter_map(|(from, to)| Some((from?, to)))
+        .filter(|(from, _)| from.components().count() > 1)
+        .map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()))
+        .collect();
+    let flags = serde_json::json!(flags);
+    format!("target.{TARGET}.rustflags={flags}")
 }
 
 /// Makes a component of the plugin's own world out of a core module.

@@ -244,7 +244,7 @@ async fn a_finding_becomes_a_ticket_with_a_secret_that_the_plugin_never_sees() {
 
     // Without the operator's right to private networks it is refused by name.
     let narrow = json!({ "secrets": ["desk-token"], "http": { "hosts": [desk.origin()], "methods": ["POST"] } });
-    let narrow = stage.file("narrow.json", &narrow.to_string());
+    let narrow = stage.file("narrow.json", narrow.to_string());
     stage
         .good(&["plugin", "grant", BRIDGE, "--rights", &narrow])
         .await;
@@ -280,7 +280,7 @@ async fn a_roster_is_read_page_by_page_and_a_rehearsal_reads_it_without_a_change
         json!({ "serial": serial(1), "class": "8b" }),
     ];
     let settings = json!({ "url": format!("{}/v1/devices", desk.origin()) });
-    let settings = stage.file("roster.json", &settings.to_string());
+    let settings = stage.file("roster.json", settings.to_string());
     stage
         .good(&["plugin", "enable", ROSTER, "--settings", &settings])
         .await;

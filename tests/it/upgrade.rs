@@ -156,7 +156,7 @@ impl Stage {
     }
 
     async fn set(&self, settings: &Value) {
-        let file = self.file("settings.json", &settings.to_string());
+        let file = self.file("settings.json", settings.to_string());
         self.good(&["plugin", "enable", ID, "--settings", &file])
             .await;
     }

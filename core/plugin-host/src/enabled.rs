@@ -201,6 +201,14 @@ impl Enabled {
         outcome
     }
 
+    /// Notes that a call ended well without an answer, by the guest's own word.
+    pub(crate) fn gave_no_answer(&self, hook: HookName, kind: &'static str, why: &str) {
+        self.state.lock().1.failed(hook, kind, why);
+        if let Some(instruments) = self.instruments.get(&hook) {
+            instruments.failures.increment(1);
+        }
+    }
+
     /// The places of the hooks for a call of this one; none in a plugin that cannot be run.
     pub(crate) fn places(&self, hook: HookName) -> Result<&Places, PluginError> {
         self.plugin
@@ -249,9 +257,7 @@ impl Drop for Asking<'_> {
         figures.latencies.note(taken);
         figures.micros += u64::try_from(taken.as_micros()).unwrap_or(u64::MAX);
         if let Some((kind, failure)) = &self.failure {
-            figures.failures += 1;
-            *figures.failed_by.entry(kind).or_default() += 1;
-            figures.last_failure = Some(format!("{}: {failure}", self.hook.as_str()));
+            figures.failed(self.hook, kind, failure);
             if let Some(instruments) = instruments {
                 instruments.failures.increment(1);
             }

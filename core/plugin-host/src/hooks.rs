@@ -98,6 +98,23 @@ impl Enabled {
         crate::manifest::interval(every)
     }
 
+    /// What the guest itself says when it has no answer. It is told to administrators like a failure; the breaker lets it be,
+    /// since a guest that says so works as it should.
+    fn refused(&self, hook: HookName, error: common::HookError) -> HookError {
+        let (kind, told) = match error {
+            common::HookError::Retryable(text) => ("retryable", HookError::Retryable(short(&text))),
+            common::HookError::Misconfigured(text) => {
+                let text = format!("its settings do not let it work: {}", short(&text));
+                ("misconfigured", HookError::Permanent(text))
+            }
+            common::HookError::Permanent(text) | common::HookError::Other(text) => {
+                ("permanent", HookError::Permanent(short(&text)))
+            }
+        };
+        self.gave_no_answer(hook, kind, &told.to_string());
+        told
+    }
+
     fn carried(
         &self,
         hook: HookName,
@@ -121,19 +138,6 @@ fn told(error: PluginError) -> HookError {
         | PluginError::NoPlace(_)
         | PluginError::Unready(_) => HookError::Retryable(error.to_string()),
         error => HookError::Permanent(error.to_string()),
-    }
-}
-
-/// What the guest itself says when it has no answer.
-fn refused(error: common::HookError) -> HookError {
-    match error {
-        common::HookError::Retryable(text) => HookError::Retryable(short(&text)),
-        common::HookError::Misconfigured(text) => {
-            HookError::Permanent(format!("its settings do not let it work: {}", short(&text)))
-        }
-        common::HookError::Permanent(text) | common::HookError::Other(text) => {
-            HookError::Permanent(short(&text))
-        }
     }
 }
 
@@ -168,7 +172,7 @@ impl EnrollmentHook for Enabled {
             )
             .await
             .map_err(told)?
-            .map_err(refused)?;
+            .map_err(|error| self.refused(HookName::Enrollment, error))?;
         Ok(match answer {
             Decision::Allow => EnrollmentDecision::Allow,
             Decision::Hold(reason) | Decision::Other(reason) => {
@@ -205,7 +209,7 @@ impl CommandAmendHook for Enabled {
         )
         .await
         .map_err(told)?
-        .map_err(refused)?
+        .map_err(|error| self.refused(HookName::CommandAmend, error))?
         .into_iter()
         .map(|change| {
             convert::change(change).map_err(|problem| HookError::Permanent(short(&problem)))
@@ -254,7 +258,7 @@ impl CommandValidateHook for Enabled {
             )
             .await
             .map_err(told)?
-            .map_err(refused)?;
+            .map_err(|error| self.refused(HookName::CommandValidate, error))?;
         Ok(match answer {
             Verdict::Allow(until) => CommandVerdict::Allow {
                 valid_until: until.map_or(now + 365 * DAY, convert::micros),
@@ -325,7 +329,7 @@ impl EventObserver for Enabled {
             )
             .await
             .map_err(told)?
-            .map_err(refused)?;
+            .map_err(|error| self.refused(HookName::Events, error))?;
         self.carried(HookName::Events, effects)
     }
 }

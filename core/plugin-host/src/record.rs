@@ -71,7 +71,8 @@ pub struct Figures {
     pub calls: u64,
     /// Calls without an answer.
     pub failures: u64,
-    /// The same by what ended them, such as `time`, `memory` or `trap`.
+    /// The same by what ended them, such as `time`, `memory` or `trap`, or by what the plugin said itself: `retryable`, `permanent`
+    /// or `misconfigured`.
     pub failed_by: BTreeMap<&'static str, u64>,
     /// The last failure.
     pub last_failure: Option<String>,
@@ -85,6 +86,15 @@ pub struct Figures {
     pub refusals: BTreeMap<String, u64>,
     /// Whether the breaker is open.
     pub held_back: bool,
+}
+
+impl Figures {
+    /// Notes a call without an answer.
+    pub(crate) fn failed(&mut self, hook: HookName, kind: &'static str, why: &str) {
+        self.failures += 1;
+        *self.failed_by.entry(kind).or_default() += 1;
+        self.last_failure = Some(format!("{}: {why}", hook.as_str()));
+    }
 }
 
 /// What is noted while a call is under way.

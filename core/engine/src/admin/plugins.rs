@@ -52,7 +52,8 @@ pub struct PluginHealth {
     pub calls: u64,
     /// Calls without an answer.
     pub failures: u64,
-    /// The same by what ended them: `time`, `processor time`, `memory`, `instructions`, `trap` and others.
+    /// The same by what ended them: `time`, `processor time`, `memory`, `instructions`, `trap` and others, or by what the plugin said
+    /// itself: `retryable`, `permanent` or `misconfigured`.
     pub failed_by: BTreeMap<String, u64>,
     /// The last failure.
     pub last_failure: Option<String>,

@@ -10,7 +10,7 @@ use pomona_engine::hooks::{
     RuleInfo,
 };
 
-use super::{absent, refused, told};
+use super::{absent, told};
 use crate::convert::{self, short};
 use crate::enabled::Enabled;
 use crate::manifest::HookName;
@@ -53,18 +53,18 @@ impl ComplianceHook for Enabled {
     }
 
     async fn evaluate(&self, question: &Question) -> Result<Vec<Finding>, HookError> {
-        let hook = HookName::Compliance;
-        let places = self.places(hook).map_err(told)?;
+        let name = HookName::Compliance;
+        let places = self.places(name).map_err(told)?;
         let place = places.compliance.as_ref().ok_or_else(absent)?;
-        let context = self.context_as(hook, question.now, question.call_id.clone());
+        let context = self.context_as(name, question.now, question.call_id.clone());
         let (device, size) = self.seen(&question.device);
-        self.ask(hook, &context.call_id, size, async |store, instance| {
+        self.ask(name, &context.call_id, size, async |store, instance| {
             let hook = place.load(&mut *store, &instance)?;
             hook.call_evaluate(store, &context, &device).await
         })
         .await
         .map_err(told)?
-        .map_err(refused)?
+        .map_err(|error| self.refused(name, error))?
         .into_iter()
         .map(|finding| {
             convert::finding(finding).map_err(|problem| HookError::Permanent(short(&problem)))
@@ -92,18 +92,18 @@ impl DeclarationHook for Enabled {
     }
 
     async fn contribute(&self, question: &Question) -> Result<Vec<Declaration>, HookError> {
-        let hook = HookName::Declarations;
-        let places = self.places(hook).map_err(told)?;
+        let name = HookName::Declarations;
+        let places = self.places(name).map_err(told)?;
         let place = places.declarations.as_ref().ok_or_else(absent)?;
-        let context = self.context_as(hook, question.now, question.call_id.clone());
+        let context = self.context_as(name, question.now, question.call_id.clone());
         let (device, size) = self.seen(&question.device);
-        self.ask(hook, &context.call_id, size, async |store, instance| {
+        self.ask(name, &context.call_id, size, async |store, instance| {
             let hook = place.load(&mut *store, &instance)?;
             hook.call_contribute(store, &context, &device).await
         })
         .await
         .map_err(told)?
-        .map_err(refused)?
+        .map_err(|error| self.refused(name, error))?
         .into_iter()
         .map(|one| {
             convert::declaration(one).map_err(|problem| HookError::Permanent(short(&problem)))

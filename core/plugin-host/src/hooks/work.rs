@@ -11,7 +11,7 @@ use pomona_engine::hooks::{
 };
 use serde_json::Value;
 
-use super::{absent, refused, told};
+use super::{absent, told};
 use crate::bindings::exports::pomona::hooks::routes;
 use crate::convert;
 use crate::enabled::Enabled;
@@ -62,7 +62,7 @@ impl JobHook for Enabled {
             )
             .await
             .map_err(told)?
-            .map_err(refused)?;
+            .map_err(|error| self.refused(HookName::Jobs, error))?;
         Ok(JobStep {
             effects: self.carried(HookName::Jobs, step.effects)?,
             cursor: step.cursor,
@@ -118,7 +118,7 @@ impl RouteHook for Enabled {
             )
             .await
             .map_err(told)?
-            .map_err(refused)?;
+            .map_err(|error| self.refused(HookName::Routes, error))?;
         Ok(PageReply {
             effects: self.carried(HookName::Routes, reply.effects)?,
             status: reply.status,
@@ -167,7 +167,7 @@ impl PanelHook for Enabled {
             )
             .await
             .map_err(told)?
-            .map_err(refused)?;
+            .map_err(|error| self.refused(HookName::Panels, error))?;
         serde_json::from_str(&shown)
             .map_err(|error| HookError::Permanent(format!("the panel is no JSON: {error}")))
     }

@@ -34,7 +34,8 @@ impl MigrationTrait for Migration {
              share {int},
              group_name text,
              begun_at {int} NOT NULL,
-             mode_since {int} NOT NULL",
+             mode_since {int} NOT NULL,
+             kv_schema {int}",
         )
         .await?;
         // Questions by what became of them: same and different were compared; the others had no answer of one side.

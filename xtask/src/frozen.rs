@@ -1,7 +1,7 @@
 //! Components that were compiled for a release of the contract, kept for ever.
 //!
-//! Owns: unpacking them, and asking each the fixtures that lie in its package. They need no tool chain: what they show is that a
-//! server still runs what was built for an older contract. Where they come from stands beside them.
+//! Owns: finding and unpacking them; the check `examples` asks each the fixtures that lie in its package. They need no tool chain:
+//! what they show is that a server still runs what was built for an older contract. Where they come from stands beside them.
 
 use std::{
     fs::File,
@@ -9,7 +9,7 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use pomona_tests::checkout;
 
 /// Where the releases lie; each has its guests in a folder.
@@ -48,9 +48,7 @@ fn unpacked(packed: &Path, release: &str) -> Result<PathBuf> {
         .stdout(out)
         .status()
         .context("start gzip")?;
-    if !done.success() {
-        bail!("{} cannot be unpacked", packed.display());
-    }
+    ensure!(done.success(), "{} cannot be unpacked", packed.display());
     Ok(package)
 }
 

@@ -216,7 +216,7 @@ fn examples(arguments: &Arguments) -> Result<Outcome> {
     Ok(all)
 }
 
-/// The real component of an example against its fixtures; an example without any has failed.
+/// The component of a package against its fixtures; one without any has failed.
 fn fixture_tests(package: &Path) -> Result<Command> {
     let mut pomona = Command::new(pomona_tests::pomona_binary()?);
     pomona.args(["plugin", "test"]).arg(package);

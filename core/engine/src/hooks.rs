@@ -38,7 +38,7 @@ pub use table::HookTable;
 pub(crate) use table::Watching;
 pub use work::{JobHook, JobInfo, JobStep};
 
-/// All hooks of one call share this much time.
+/// All hooks of one call share this much time; those that judge a command at the same time have it each.
 const CHAIN_BUDGET: Duration = Duration::from_millis(400);
 /// One call of an enrollment hook.
 const ENROLLMENT_BUDGET: Duration = Duration::from_millis(250);

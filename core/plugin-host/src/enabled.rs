@@ -114,9 +114,13 @@ impl Enabled {
     }
 
     /// Figures and a breaker of its own, with nothing noted yet.
-    pub(crate) fn accounted_apart(mut self) -> Self {
-        self.state = Arc::default();
-        self
+    pub(crate) fn accounted_apart(self) -> Self {
+        let mut whose = self.whose.marked(self.whose.mark);
+        whose.seen = Arc::default();
+        Self {
+            state: Arc::default(),
+            ..self.with(whose)
+        }
     }
 
     /// A place for a call whose answer is only compared, if one is free.

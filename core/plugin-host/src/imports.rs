@@ -212,8 +212,8 @@ impl metrics::Host for CallState {
         self.counted()?;
         // The function has no way to refuse: what is not granted is counted as refused, and nothing else.
         let allowed = self.whose.check(self.hook, Wish::Count(&name)).is_ok();
-        let plugin = self.plugin().to_owned();
         if allowed && !self.whose.aside {
+            let plugin = format!("{}{}", self.plugin(), self.whose.mark);
             ::metrics::counter!("pomona_plugin_own_total", "plugin" => plugin, "name" => name)
                 .increment(u64::from(delta));
         }

@@ -128,7 +128,7 @@ pub(super) async fn put_in_force(
         let coming = Coming {
             row: row.clone(),
             package: package.clone(),
-            replaces: before.as_ref().map(|before| before.digest.clone()),
+            replaces: before.clone(),
             schema_before: kv_before.or(kv_schema).unwrap_or(1),
             settings,
             back: false,
@@ -203,7 +203,7 @@ pub(crate) async fn rollback(
         let coming = Coming {
             row: row.clone(),
             package: package.clone(),
-            replaces: Some(live.digest.clone()),
+            replaces: Some(live.clone()),
             schema_before,
             settings,
             back: true,

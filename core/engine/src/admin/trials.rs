@@ -205,7 +205,7 @@ pub(crate) async fn put(
             more.join(", ")
         )));
     }
-    let rights = match active.rights {
+    let rights = match active.rights.clone() {
         Some(rights) => rights,
         None => host
             .asked(&store.plugin_package(id).await?)
@@ -221,11 +221,14 @@ pub(crate) async fn put(
         vouched: found.vouched,
         source,
         rights,
+        kv_schema: found.kv_schema,
         mode,
         begun_at: now,
         mode_since: now,
     };
-    store.put_trial(caller.actor(), &row, package).await?;
+    store
+        .put_trial(caller.actor(), &active.digest, &row, package)
+        .await?;
     refresh(engine).await;
     one(engine, id).await
 }
@@ -282,10 +285,19 @@ pub(crate) async fn report(
 /// [`Error::NotFound`] when nothing is on trial, [`Error::Invalid`] when it cannot be run any more.
 pub(crate) async fn promote(engine: &Engine, caller: &Caller, id: &str) -> Result<InstalledPlugin> {
     let store = engine.store();
-    let trials = store.plugin_trials().await?;
-    let trial = (trials.into_iter()).find(|row| row.plugin == id);
-    let package = store.plugin_trial_package(id).await?;
-    plugins::install(engine, caller, package, trial.and_then(|row| row.source)).await
+    let (package, source) = store.plugin_trial_package(id).await?;
+    let rows = store.plugins().await?;
+    let active = rows.iter().find(|row| row.id == id);
+    let active = active.ok_or(Error::NotFound("the plugin"))?;
+    let asked = host(engine)?.asked(&package).map_err(Error::Invalid)?;
+    let more = more_than_before(engine, active, &asked).await?;
+    if !more.is_empty() {
+        return Err(Error::Conflict(format!(
+            "since the trial began another version has come in force, and this one asks besides for: {}. Install it and approve it",
+            more.join(", ")
+        )));
+    }
+    plugins::install(engine, caller, package, source).await
 }
 
 /// Ends a trial; the active version goes on alone.

@@ -1,6 +1,6 @@
 //! Many hooks, one command: how their changes and their verdicts become one.
 //!
-//! Owns: the order in which changes are made and which of two holds, and how verdicts are added up. Writes nothing: what was
+//! Owns: given the order of the hooks, which of two changes holds, and how verdicts are added up. Writes nothing: what was
 //! changed, and over whom, goes back to who queues the command.
 
 use std::collections::BTreeMap;
@@ -9,8 +9,8 @@ use futures_util::future::join_all;
 use serde::Serialize;
 
 use super::{
-    Budget, COMMAND_BUDGET, CommandAmendHook, CommandDraft, CommandVerdict, DeviceSnapshot, Hooks,
-    Stage, UNASKED_VALID, destructive, failed,
+    Budget, CHAIN_BUDGET, COMMAND_BUDGET, Change, CommandAmendHook, CommandDraft, CommandVerdict,
+    DeviceSnapshot, Hooks, Stage, UNASKED_VALID, destructive, failed,
 };
 use crate::actor::ActorKind;
 use crate::clock::{DAY, Micros};
@@ -74,12 +74,10 @@ impl Hooks {
                 .map(|place| name(place).to_owned())
                 .collect(),
         });
-        told.inspect(|amendment: &Amendment| {
-            if !amendment.over.is_empty() {
-                metrics::counter!("pomona_amend_conflicts_total").increment(1);
-            }
-        })
-        .collect()
+        let told: Vec<Amendment> = told.collect();
+        let conflicts = told.iter().filter(|one| !one.over.is_empty()).count() as u64;
+        metrics::counter!("pomona_amend_conflicts_total").increment(conflicts);
+        told
     }
 
     /// Asks one hook and makes those of its changes that no later one overrules. Tells whether anything is otherwise now.
@@ -103,11 +101,11 @@ impl Hooks {
         };
         let mut otherwise = false;
         for change in changes {
-            let mut command = draft.command.clone();
-            let Some(key) = change.apply(&mut command) else {
-                continue;
+            let (key, wish) = match &change {
+                Change::Set(key, value) => (key.clone(), Some(value)),
+                Change::Remove(key) => (key.clone(), None),
             };
-            if command.get(&key) == draft.command.get(&key) {
+            if key == "RequestType" || draft.command.get(&key) == wish {
                 continue;
             }
             let entry = changed.entry(key).or_insert_with(|| Changed {
@@ -118,12 +116,10 @@ impl Hooks {
             if entry.by != place && !entry.over.contains(&overruled) {
                 entry.over.push(overruled);
             }
-            if entry.by > place {
-                continue;
+            if entry.by <= place {
+                entry.by = place;
+                otherwise |= change.apply(&mut draft.command).is_some();
             }
-            entry.by = place;
-            draft.command = command;
-            otherwise = true;
         }
         otherwise
     }
@@ -142,9 +138,10 @@ impl Hooks {
             .iter()
             .filter(|hook| hook.matches(&draft.request_type, stage))
             .map(|hook| async move {
-                // They wait together: each has its own time, and none takes it from another.
+                // They wait together: one that waits takes no time from another. What one computes the others see pass, so each is
+                // given the time of all; whoever runs it keeps it within its own.
                 let verdict = Budget::new()
-                    .run(COMMAND_BUDGET, hook.validate(stage, now, device, draft))
+                    .run(CHAIN_BUDGET, hook.validate(stage, now, device, draft))
                     .await;
                 (hook.name(), verdict)
             });
@@ -197,7 +194,7 @@ mod tests {
 
     use async_trait::async_trait;
 
-    use super::super::{Change, HookError};
+    use super::super::{CommandValidateHook, HookError};
     use super::*;
 
     /// Sets keys once another has a value; asked again it has nothing to do.
@@ -303,5 +300,50 @@ mod tests {
         let (told, _) = amended(&[&first, &second]).await;
         assert_eq!(told, ["a changed A"]);
         assert_eq!(first.asked.load(Ordering::Relaxed), 1);
+    }
+
+    /// Says nothing before all of them are asked.
+    struct Meets(Arc<tokio::sync::Barrier>);
+
+    #[async_trait]
+    impl CommandValidateHook for Meets {
+        fn name(&self) -> &str {
+            "meets"
+        }
+
+        fn matches(&self, _: &str, _: Stage) -> bool {
+            true
+        }
+
+        async fn validate(
+            &self,
+            _: Stage,
+            _: Micros,
+            _: &DeviceSnapshot,
+            _: &CommandDraft,
+        ) -> Result<CommandVerdict, HookError> {
+            self.0.wait().await;
+            Ok(CommandVerdict::Veto("met".into()))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn those_that_judge_are_asked_at_the_same_time() {
+        let door = Arc::new(tokio::sync::Barrier::new(2));
+        let hooks = Hooks {
+            validate: vec![Arc::new(Meets(door.clone())), Arc::new(Meets(door))],
+            ..Hooks::default()
+        };
+        let draft = CommandDraft {
+            request_type: "RestartDevice".into(),
+            command: plist::Dictionary::new(),
+            actor: ActorKind::Person,
+        };
+        let device = DeviceSnapshot::default();
+        let verdict = hooks.validate(Stage::Enqueue, 0, &device, &draft).await;
+        let CommandVerdict::Veto(told) = verdict else {
+            panic!("{verdict:?}");
+        };
+        assert_eq!(told, "meets: met; meets: met");
     }
 }

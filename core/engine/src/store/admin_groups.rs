@@ -138,6 +138,7 @@ impl Store {
     ) -> Result<u64> {
         let now = self.clock().now();
         let mut tx = self.begin().await?;
+        lock(&mut tx, group).await?;
         events::lock_heads(&mut tx, devices.iter().copied()).await?;
         let ids = vec![(
             "id",
@@ -184,8 +185,13 @@ impl Store {
         group: GroupId,
     ) -> Result<()> {
         let now = self.clock().now();
-        let devices = self.group_devices(group).await?;
         let mut tx = self.begin().await?;
+        lock(&mut tx, group).await?;
+        let members = "SELECT device_id FROM group_member WHERE group_id = ? ORDER BY device_id";
+        let members = tx.query(members, args![group.0]).await?;
+        let devices: Vec<DeviceId> = (members.iter())
+            .map(|row| row.uuid(0).map(DeviceId))
+            .collect::<Result<_>>()?;
         events::lock_heads(&mut tx, devices.iter().copied()).await?;
         raise(&mut tx, tenant, &devices).await?;
         tx.execute(
@@ -361,6 +367,13 @@ impl Store {
             .all(self.orm())
             .await?)
     }
+}
+
+/// Holds a group, so that nobody joins or leaves it meanwhile.
+async fn lock(tx: &mut Tx, group: GroupId) -> Result<()> {
+    let locking = super::identity::locking(tx);
+    let sql = format!("SELECT id FROM device_group WHERE id = ?{locking}");
+    tx.query_one(&sql, args![group.0]).await.map(drop)
 }
 
 /// Raises the revision of devices whose groups are others now: what was said of them rests on their groups. The caller holds

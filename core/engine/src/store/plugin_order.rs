@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use serde_json::json;
 
-use super::plugins::operator;
+use super::plugins::{self, operator};
 use super::sql::args;
 use super::{Store, admin_audit};
 use crate::actor::Actor;
@@ -43,7 +43,7 @@ impl Store {
     ) -> Result<()> {
         let now = self.clock().now();
         let mut tx = self.begin().await?;
-        tx.query_one("SELECT id FROM plugin WHERE id = ?", args![id])
+        plugins::lock(&mut tx, id)
             .await?
             .ok_or(Error::NotFound("the plugin"))?;
         tx.execute(

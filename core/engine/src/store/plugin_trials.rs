@@ -5,11 +5,11 @@
 
 use serde_json::{Value, json};
 
-use super::plugins::operator;
+use super::plugins::{self, PluginRow, operator};
 use super::sql::{self, args};
 use super::{Store, admin_audit};
 use crate::actor::Actor;
-use crate::admin::trust::{TrustLevel, Vouched};
+use crate::admin::trust::Vouched;
 use crate::clock::Micros;
 use crate::error::{Error, Result};
 use crate::ids::{DeviceId, TenantId};
@@ -74,6 +74,8 @@ pub struct TrialRow {
     pub source: Option<String>,
     /// What the operator granted the active version when the trial began, as JSON.
     pub rights: String,
+    /// The schema under which it keeps values; none where it keeps none.
+    pub kv_schema: Option<u32>,
     /// Whose decisions count.
     pub mode: TrialMode,
     /// Since when this package is on trial.
@@ -160,7 +162,7 @@ pub(crate) struct KeptDifference {
 }
 
 const COLUMNS: &str = "plugin_id, version, title, digest, trust, signed_by, countersigned_by, source, rights, mode, share,
-                       group_name, begun_at, mode_since";
+                       group_name, begun_at, mode_since, kv_schema";
 
 fn trial(row: &sql::Row) -> Result<TrialRow> {
     let share = row.opt_int(10)?.and_then(|share| u8::try_from(share).ok());
@@ -175,16 +177,13 @@ fn trial(row: &sql::Row) -> Result<TrialRow> {
         version: row.text(1)?,
         title: row.text(2)?,
         digest: row.text(3)?,
-        vouched: Vouched {
-            level: TrustLevel::from_word(&row.text(4)?),
-            signed_by: row.opt_text(5)?,
-            countersigned_by: row.opt_text(6)?,
-        },
+        vouched: plugins::vouched(row, 4)?,
         source: row.opt_text(7)?,
         rights: row.text(8)?,
         mode,
         begun_at: row.int(12)?,
         mode_since: row.int(13)?,
+        kv_schema: row.opt_int(14)?.and_then(|n| u32::try_from(n).ok()),
     })
 }
 
@@ -201,27 +200,42 @@ impl Store {
         rows.iter().map(trial).collect()
     }
 
-    /// The package of the version that is on trial.
+    /// The package of the version that is on trial, and the reference that it was fetched by.
     ///
     /// # Errors
     /// [`Error::NotFound`] when none is.
-    pub async fn plugin_trial_package(&self, plugin: &str) -> Result<Vec<u8>> {
+    pub async fn plugin_trial_package(&self, plugin: &str) -> Result<(Vec<u8>, Option<String>)> {
         let mut tx = self.begin_read().await?;
-        let sql = "SELECT package FROM plugin_trial WHERE plugin_id = ?";
+        let sql = "SELECT package, source FROM plugin_trial WHERE plugin_id = ?";
         let row = tx.query_one(sql, args![plugin]).await?;
         tx.rollback().await?;
-        row.ok_or(NO_TRIAL)?.bytes(0)
+        let row = row.ok_or(NO_TRIAL)?;
+        Ok((row.bytes(0)?, row.opt_text(1)?))
     }
 
-    /// Puts a package on trial, in the place of another one; what was counted of that one is gone. The same package goes on
-    /// with its counts, in another mode.
+    /// Puts a package on trial beside the active one, which is named by its digest, in the place of another one; what was
+    /// counted of that one is gone. The same package goes on with its counts, in another mode.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when the active version is another one by now.
     pub(crate) async fn put_trial(
         &self,
         actor: Actor,
+        active: &str,
         row: &TrialRow,
         package: Vec<u8>,
     ) -> Result<()> {
         let mut tx = self.begin().await?;
+        let beside = plugins::lock(&mut tx, &row.plugin)
+            .await?
+            .ok_or(Error::NotFound("the plugin"))?;
+        if beside.digest != active {
+            return Err(Error::Conflict(format!(
+                "{} was put in the place of another version a moment ago; try again",
+                row.plugin
+            )));
+        }
+        check_values(&beside, row.kv_schema, &row.mode)?;
         let before = found(&mut tx, &row.plugin).await?;
         let same = before.as_ref().is_some_and(|old| old.digest == row.digest);
         if !same {
@@ -233,13 +247,14 @@ impl Store {
         };
         tx.execute(
             "INSERT INTO plugin_trial (plugin_id, version, title, digest, package, trust, signed_by, countersigned_by,
-                                       source, rights, mode, share, group_name, begun_at, mode_since)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                                       source, rights, mode, share, group_name, begun_at, mode_since, kv_schema)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
              ON CONFLICT (plugin_id) DO UPDATE SET version = excluded.version, title = excluded.title,
                 digest = excluded.digest, package = excluded.package, trust = excluded.trust,
                 signed_by = excluded.signed_by, countersigned_by = excluded.countersigned_by, source = excluded.source,
                 rights = excluded.rights, mode = excluded.mode, share = excluded.share,
-                group_name = excluded.group_name, begun_at = excluded.begun_at, mode_since = excluded.mode_since",
+                group_name = excluded.group_name, begun_at = excluded.begun_at, mode_since = excluded.mode_since,
+                kv_schema = excluded.kv_schema",
             args![
                 row.plugin.as_str(),
                 row.version.as_str(),
@@ -255,7 +270,8 @@ impl Store {
                 row.mode.share(),
                 row.mode.group(),
                 begun_at,
-                row.mode_since
+                row.mode_since,
+                row.kv_schema.map(i64::from)
             ],
         )
         .await?;
@@ -278,7 +294,11 @@ impl Store {
     ) -> Result<()> {
         let now = self.clock().now();
         let mut tx = self.begin().await?;
+        let beside = plugins::lock(&mut tx, plugin)
+            .await?
+            .ok_or(Error::NotFound("the plugin"))?;
         let before = found(&mut tx, plugin).await?.ok_or(NO_TRIAL)?;
+        check_values(&beside, before.kv_schema, mode)?;
         tx.execute(
             "UPDATE plugin_trial SET mode = ?, share = ?, group_name = ?, mode_since = ? WHERE plugin_id = ?",
             args![mode.as_str(), mode.share(), mode.group(), now, plugin],
@@ -313,10 +333,10 @@ impl Store {
         differences: &[(TrialOf, TrialDifference)],
     ) -> Result<()> {
         let mut tx = self.begin().await?;
-        // In one order, so that no two nodes wait for each other.
-        let rows = tx
-            .query("SELECT plugin_id, digest FROM plugin_trial", args![])
-            .await?;
+        // Held, so that no other package comes on trial before the counts of this one are written.
+        let locking = super::identity::locking(&tx);
+        let sql = format!("SELECT plugin_id, digest FROM plugin_trial ORDER BY plugin_id{locking}");
+        let rows = tx.query(&sql, args![]).await?;
         let mut present = Vec::with_capacity(rows.len());
         for row in &rows {
             present.push((row.text(0)?, row.text(1)?));
@@ -327,6 +347,7 @@ impl Store {
             present.iter().any(named)
         };
         let mut counts: Vec<_> = counts.iter().filter(|(of, _)| stands(of)).collect();
+        // In one order, so that no two nodes wait for each other.
         counts.sort_by(|(left, _), (right, _)| left.cmp(right));
         for (of, count) in counts {
             add(&mut tx, of, count).await?;
@@ -446,7 +467,8 @@ impl Store {
 pub(crate) const NO_TRIAL: Error = Error::NotFound("a version on trial");
 
 async fn found(tx: &mut sql::Tx, plugin: &str) -> Result<Option<TrialRow>> {
-    let sql = format!("SELECT {COLUMNS} FROM plugin_trial WHERE plugin_id = ?");
+    let locking = super::identity::locking(tx);
+    let sql = format!("SELECT {COLUMNS} FROM plugin_trial WHERE plugin_id = ?{locking}");
     let row = tx.query_one(&sql, args![plugin]).await?;
     row.as_ref().map(trial).transpose()
 }
@@ -481,18 +503,44 @@ pub(super) async fn end(tx: &mut sql::Tx, plugin: &str) -> Result<Option<Value>>
     })))
 }
 
-/// Another package than `before` is in force: it ends the trial when it is the one on trial, and else what was counted,
-/// since that was compared with the one before. Gives what ended.
+/// `now` has come in force in the place of `before`: that ends the trial when it is the package on trial, and else what was
+/// counted, since that was compared with the one before. A canary that keeps values otherwise decides nothing from then on. Gives
+/// what ended.
 pub(super) async fn replaced(
     tx: &mut sql::Tx,
-    plugin: &str,
-    before: Option<&str>,
-    digest: &str,
+    before: Option<&PluginRow>,
+    now: &PluginRow,
 ) -> Result<Option<Value>> {
-    match found(tx, plugin).await? {
-        Some(trial) if trial.digest == digest => end(tx, plugin).await,
-        Some(_) if before != Some(digest) => forget(tx, plugin).await.map(|()| None),
-        _ => Ok(None),
+    let Some(trial) = found(tx, &now.id).await? else {
+        return Ok(None);
+    };
+    if trial.digest == now.digest {
+        return end(tx, &now.id).await;
+    }
+    if before.is_none_or(|before| before.digest != now.digest) {
+        forget(tx, &now.id).await?;
+    }
+    if check_values(now, trial.kv_schema, &trial.mode).is_err() {
+        tx.execute(
+            "UPDATE plugin_trial SET mode = ?, share = NULL, group_name = NULL, mode_since = ? WHERE plugin_id = ?",
+            args![TrialMode::Shadow.as_str(), now.installed_at, now.id.as_str()],
+        )
+        .await?;
+    }
+    Ok(None)
+}
+
+/// A version that decides writes values as its own schema has them; beside an active version with another one they would be
+/// lost or mixed up when the trial ends.
+fn check_values(active: &PluginRow, trial: Option<u32>, mode: &TrialMode) -> Result<()> {
+    match (active.kv_schema, trial) {
+        (Some(active), Some(trial)) if active != trial && *mode != TrialMode::Shadow => {
+            Err(Error::Invalid(format!(
+                "it keeps values under schema {trial}, the active version under {active}: as a canary it would mix them up. Try it \
+                 with --shadow"
+            )))
+        }
+        _ => Ok(()),
     }
 }
 

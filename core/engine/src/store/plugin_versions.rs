@@ -13,7 +13,6 @@ use super::plugins::{self, PluginRow, operator};
 use super::sql::{Tx, args};
 use super::{Store, admin_audit};
 use crate::actor::Actor;
-use crate::admin::trust::{TrustLevel, Vouched};
 use crate::clock::{DAY, Micros};
 use crate::error::{Error, Result};
 use crate::ids::TenantId;
@@ -50,8 +49,8 @@ pub(crate) struct Coming {
     pub(crate) row: PluginRow,
     /// Its package.
     pub(crate) package: Vec<u8>,
-    /// The digest of the version that it is to replace; none: nothing is installed.
-    pub(crate) replaces: Option<String>,
+    /// The version that it is to replace, as it was looked at; none: nothing is installed.
+    pub(crate) replaces: Option<PluginRow>,
     /// The number under which the values of that version are kept.
     pub(crate) schema_before: u32,
     /// What the settings of every tenant become.
@@ -63,7 +62,7 @@ pub(crate) struct Coming {
 impl Coming {
     fn replaces_another(&self) -> bool {
         let before = self.replaces.as_ref();
-        before.is_some_and(|digest| *digest != self.row.digest)
+        before.is_some_and(|before| before.digest != self.row.digest)
     }
 }
 
@@ -132,13 +131,18 @@ impl Store {
         let now = self.clock().now();
         let mut tx = self.begin().await?;
         let found = plugins::lock(&mut tx, &coming.row.id).await?;
-        let digest = found.as_ref().map(|row| row.digest.as_str());
-        if digest != coming.replaces.as_deref() {
-            return Err(Error::Conflict(format!(
-                "another version of {} was put in force or taken out meanwhile; look at what is installed and try again",
+        // What was looked at counts: rights that were narrowed meanwhile must not come back with the new version.
+        let as_seen = |row: &PluginRow| (row.digest.clone(), row.rights.clone());
+        let meanwhile = || {
+            Error::Conflict(format!(
+                "another version of {} was put in force, or it was granted other rights or taken out meanwhile; look at what is installed and try again",
                 coming.row.id
-            )));
+            ))
+        };
+        if found.as_ref().map(as_seen) != coming.replaces.as_ref().map(as_seen) {
+            return Err(meanwhile());
         }
+        let first = found.is_none();
         let mut changed = 0;
         if coming.replaces_another() {
             if coming.back {
@@ -154,16 +158,16 @@ impl Store {
                 copy_values(&mut tx, &coming).await?;
             }
         }
-        let Coming {
-            row, package, back, ..
-        } = coming;
-        plugins::write(&mut tx, &row, package).await?;
+        let (row, package, back) = (&coming.row, coming.package.clone(), coming.back);
+        if !plugins::write(&mut tx, row, package, first).await? && first {
+            return Err(meanwhile());
+        }
         if !back {
             // Whatever waited in its place has been overtaken.
             let gone = "DELETE FROM plugin_waiting WHERE plugin_id = ?";
             tx.execute(gone, args![row.id.as_str()]).await?;
         }
-        let ended = plugin_trials::replaced(&mut tx, &row.id, digest, &row.digest).await?;
+        let ended = plugin_trials::replaced(&mut tx, found.as_ref(), row).await?;
         // Settings are not for the audit: a plugin may keep there what is nobody else's business.
         let details = json!({
             "version": row.version,
@@ -235,11 +239,7 @@ fn previous(row: &super::sql::Row) -> Result<PreviousRow> {
             version: row.text(1)?,
             title: row.text(2)?,
             digest: row.text(3)?,
-            vouched: Vouched {
-                level: TrustLevel::from_word(&row.text(4)?),
-                signed_by: row.opt_text(5)?,
-                countersigned_by: row.opt_text(6)?,
-            },
+            vouched: plugins::vouched(row, 4)?,
             source: row.opt_text(7)?,
             suspended: false,
             installed_at: row.int(8)?,
@@ -295,7 +295,10 @@ async fn present(tx: &mut Tx, coming: &Coming) -> Result<Option<Vec<Carried>>> {
 /// Keeps the version in force as the one before, in the place of another.
 async fn keep(tx: &mut Tx, coming: &Coming, present: &[Carried], now: Micros) -> Result<()> {
     let id = coming.row.id.as_str();
-    forget(tx, id).await?;
+    for table in ["plugin_version", "plugin_version_settings"] {
+        let sql = format!("DELETE FROM {table} WHERE plugin_id = ?");
+        tx.execute(&sql, args![id]).await?;
+    }
     tx.execute(
         "INSERT INTO plugin_version (plugin_id, version, title, digest, package, trust, signed_by, countersigned_by,
                                      source, installed_at, rights, kv_schema, replaced_at, values_until)
@@ -348,7 +351,7 @@ async fn copy_values(tx: &mut Tx, coming: &Coming) -> Result<()> {
     let Some(to) = coming.row.kv_schema.filter(|to| *to != from) else {
         return Ok(());
     };
-    // What stands there is of a version long gone.
+    // What stands there is of a version long gone: none on trial writes values of another schema than the one in force.
     tx.execute(
         "DELETE FROM plugin_value WHERE plugin_id = ? AND schema = ?",
         args![id, to],
@@ -359,25 +362,6 @@ async fn copy_values(tx: &mut Tx, coming: &Coming) -> Result<()> {
          SELECT tenant_id, plugin_id, CAST(? AS BIGINT), name, value, changed_at
          FROM plugin_value WHERE plugin_id = ? AND schema = ?",
         args![to, id, from],
-    )
-    .await
-    .map(drop)
-}
-
-/// Forgets the version before, with everybody's settings for it.
-pub(super) async fn forget(tx: &mut Tx, plugin: &str) -> Result<()> {
-    for table in ["plugin_version", "plugin_version_settings"] {
-        let sql = format!("DELETE FROM {table} WHERE plugin_id = ?");
-        tx.execute(&sql, args![plugin]).await?;
-    }
-    Ok(())
-}
-
-/// Forgets what a tenant had set for the version before.
-pub(super) async fn forget_settings(tx: &mut Tx, plugin: &str, tenant: TenantId) -> Result<()> {
-    tx.execute(
-        "DELETE FROM plugin_version_settings WHERE plugin_id = ? AND tenant_id = ?",
-        args![plugin, tenant],
     )
     .await
     .map(drop)

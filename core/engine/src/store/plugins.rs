@@ -5,7 +5,7 @@
 use serde_json::json;
 
 use super::sql::args;
-use super::{Store, admin_audit, plugin_trials, plugin_versions, sql};
+use super::{Store, admin_audit, plugin_trials, sql};
 use crate::actor::Actor;
 use crate::admin::audit::AuditEntry;
 use crate::admin::trust::{TrustLevel, Vouched};
@@ -59,17 +59,22 @@ const COLUMNS: &str =
     "id, version, title, digest, trust, signed_by, countersigned_by, source, suspended,
                        installed_at, rights, kv_schema";
 
+/// Who vouches for a package, from the three columns that begin there.
+pub(super) fn vouched(row: &sql::Row, at: usize) -> Result<Vouched> {
+    Ok(Vouched {
+        level: TrustLevel::from_word(&row.text(at)?),
+        signed_by: row.opt_text(at + 1)?,
+        countersigned_by: row.opt_text(at + 2)?,
+    })
+}
+
 fn plugin(row: &sql::Row) -> Result<PluginRow> {
     Ok(PluginRow {
         id: row.text(0)?,
         version: row.text(1)?,
         title: row.text(2)?,
         digest: row.text(3)?,
-        vouched: Vouched {
-            level: TrustLevel::from_word(&row.text(4)?),
-            signed_by: row.opt_text(5)?,
-            countersigned_by: row.opt_text(6)?,
-        },
+        vouched: vouched(row, 4)?,
         source: row.opt_text(7)?,
         suspended: row.int(8)? != 0,
         installed_at: row.int(9)?,
@@ -153,17 +158,19 @@ impl Store {
         if gone == 0 {
             return Err(Error::NotFound("the plugin"));
         }
-        tx.execute("DELETE FROM plugin_waiting WHERE plugin_id = ?", args![id])
-            .await?;
-        plugin_trials::end(&mut tx, id).await?;
+        let ended = plugin_trials::end(&mut tx, id).await?;
         let tenants = tx
             .execute("DELETE FROM plugin_switch WHERE plugin_id = ?", args![id])
             .await?;
-        plugin_versions::forget(&mut tx, id).await?;
         tx.execute("DELETE FROM outbox WHERE consumer = ?", args![id])
             .await?;
         clear(&mut tx, &[SAID, KEPT].concat(), id, None).await?;
-        let entry = operator(actor, "plugin.remove", id, json!({ "tenants": tenants }));
+        let entry = operator(
+            actor,
+            "plugin.remove",
+            id,
+            json!({ "tenants": tenants, "ends_trial": ended }),
+        );
         admin_audit::append(&mut tx, now, entry).await?;
         tx.commit().await
     }
@@ -277,7 +284,6 @@ impl Store {
         )
         .await?;
         clear(&mut tx, SAID, id, Some(tenant)).await?;
-        plugin_versions::forget_settings(&mut tx, id, tenant).await?;
         let entry = AuditEntry {
             tenant: Some(tenant),
             ..operator(actor, "plugin.disable", id, json!({}))
@@ -295,35 +301,50 @@ pub(super) async fn lock(tx: &mut sql::Tx, id: &str) -> Result<Option<PluginRow>
     row.as_ref().map(plugin).transpose()
 }
 
-/// Writes the row of a plugin, in the place of the one that is there.
-pub(super) async fn write(tx: &mut sql::Tx, row: &PluginRow, package: Vec<u8>) -> Result<()> {
-    tx.execute(
-        "INSERT INTO plugin (id, version, title, digest, package, trust, signed_by,
-                             countersigned_by, source, suspended, installed_at, rights, kv_schema)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?)
-         ON CONFLICT (id) DO UPDATE SET version = excluded.version, title = excluded.title,
+/// Writes the row of a plugin, in the place of the one that is there; of the first one it says whether nobody was before it.
+pub(super) async fn write(
+    tx: &mut sql::Tx,
+    row: &PluginRow,
+    package: Vec<u8>,
+    first: bool,
+) -> Result<bool> {
+    let meeting = match first {
+        true => "NOTHING",
+        false => {
+            "UPDATE SET version = excluded.version, title = excluded.title,
             digest = excluded.digest, package = excluded.package,
             trust = excluded.trust, signed_by = excluded.signed_by,
             countersigned_by = excluded.countersigned_by, source = excluded.source,
             installed_at = excluded.installed_at, rights = excluded.rights,
-            kv_schema = excluded.kv_schema",
-        args![
-            row.id.as_str(),
-            row.version.as_str(),
-            row.title.as_str(),
-            row.digest.as_str(),
-            package,
-            row.vouched.level.as_str(),
-            row.vouched.signed_by.clone(),
-            row.vouched.countersigned_by.clone(),
-            row.source.clone(),
-            row.installed_at,
-            row.rights.clone(),
-            row.kv_schema.map(i64::from)
-        ],
-    )
-    .await
-    .map(drop)
+            kv_schema = excluded.kv_schema"
+        }
+    };
+    let sql = format!(
+        "INSERT INTO plugin (id, version, title, digest, package, trust, signed_by,
+                             countersigned_by, source, suspended, installed_at, rights, kv_schema)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?)
+         ON CONFLICT (id) DO {meeting}"
+    );
+    let written = tx
+        .execute(
+            &sql,
+            args![
+                row.id.as_str(),
+                row.version.as_str(),
+                row.title.as_str(),
+                row.digest.as_str(),
+                package,
+                row.vouched.level.as_str(),
+                row.vouched.signed_by.clone(),
+                row.vouched.countersigned_by.clone(),
+                row.source.clone(),
+                row.installed_at,
+                row.rights.clone(),
+                row.kv_schema.map(i64::from)
+            ],
+        )
+        .await?;
+    Ok(written > 0)
 }
 
 /// What goes when a plugin is switched off.
@@ -334,9 +355,17 @@ const SAID: &[&str] = &[
     "plugin_job",
     "plugin_trial_count",
     "plugin_trial_difference",
+    "plugin_version_settings",
 ];
 /// What goes only with the plugin.
-const KEPT: &[&str] = &["plugin_value", "plugin_secret", "notice", "plugin_order"];
+const KEPT: &[&str] = &[
+    "plugin_value",
+    "plugin_secret",
+    "notice",
+    "plugin_order",
+    "plugin_waiting",
+    "plugin_version",
+];
 
 /// Deletes a plugin's rows of these tables, in one tenant or in all.
 async fn clear(

@@ -12,7 +12,7 @@ use crate::manifest::HookName;
 pub(super) struct Waiting<'a> {
     ledger: &'a dyn Ledger,
     hook: HookName,
-    awaited: &'static str,
+    by_trial: bool,
     over: bool,
 }
 
@@ -21,7 +21,7 @@ impl<'a> Waiting<'a> {
         Self {
             ledger,
             hook,
-            awaited: "active",
+            by_trial: false,
             over: false,
         }
     }
@@ -31,23 +31,23 @@ impl<'a> Waiting<'a> {
     }
 
     pub(super) fn for_trial(&mut self) {
-        self.awaited = "trial";
+        self.by_trial = true;
     }
 
     pub(super) fn for_active(&mut self) {
-        self.awaited = "active";
+        self.by_trial = false;
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         if !self.over {
-            let by_trial = self.awaited == "trial";
+            let awaited = if self.by_trial { "trial" } else { "active" };
             let why = "it took longer than its caller would wait";
             let count = TrialCount {
-                active_failed: u64::from(!by_trial),
-                trial_failed: u64::from(by_trial),
-                last_failure: Some(format!("{}: {why}", self.awaited)),
+                active_failed: u64::from(!self.by_trial),
+                trial_failed: u64::from(self.by_trial),
+                last_failure: Some(format!("{awaited}: {why}")),
                 ..TrialCount::default()
             };
             self.ledger.note(self.hook, count, None);

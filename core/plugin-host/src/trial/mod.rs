@@ -239,7 +239,8 @@ impl Pair {
         (answer, false)
     }
 
-    /// Both are asked at the same time, and the one on trial is not waited for as long as the caller would wait.
+    /// Both are asked at the same time. The one on trial has half of the hook's time, so that the other's answer, which is there
+    /// by then, is still of use to a caller.
     async fn decide_by_trial<T, F>(
         &self,
         asked: Asked,
@@ -252,7 +253,8 @@ impl Pair {
     {
         let mut waiting = self.waiting(asked.hook);
         let active = tokio::spawn(timed(ask(self.active.clone())));
-        let patience = Budget::of(asked.hook).wall / 10 * 9;
+        waiting.for_trial();
+        let patience = Budget::of(asked.hook).wall / 2;
         let asking = tokio::time::timeout(patience, ask(self.trial.clone()));
         let trial = timed(async { asking.await.unwrap_or(Err(HookError::Budget)) }).await;
         let gone = |_| Timed {
@@ -269,6 +271,7 @@ impl Pair {
             });
             return (answer, true);
         }
+        waiting.for_active();
         let active = active.await.unwrap_or_else(gone);
         waiting.over();
         note(&*ledger, asked, &active, &trial, differ);

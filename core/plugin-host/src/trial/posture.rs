@@ -27,8 +27,15 @@ use crate::manifest::HookName;
 pub(super) struct Rules {
     /// Those of the version on trial, once it has told them.
     trial: Arc<OnceCell<Vec<RuleInfo>>>,
-    /// Those of the active version, as it told them the last time.
-    active: Mutex<Option<BTreeSet<String>>>,
+    /// Those that the engine was told the last time.
+    told: Mutex<Option<Told>>,
+}
+
+/// The rules of the active version, and those of the one on trial where it decides about any device.
+#[derive(Clone)]
+struct Told {
+    active: BTreeSet<String>,
+    trial: Option<BTreeSet<String>>,
 }
 
 fn ids(rules: &[RuleInfo]) -> BTreeSet<String> {
@@ -58,30 +65,38 @@ impl Pair {
         let trial = self.is_canary().then(|| interval(&self.trial)).flatten();
         [interval(&self.active), trial].into_iter().flatten().min()
     }
+}
 
-    /// Says of the rules that only the other version has that they do not concern the device.
-    fn with_the_others_rules(&self, found: &mut Vec<Finding>, by_trial: bool) {
-        if found.is_empty() {
-            return;
-        }
-        let trial = self.rules.trial.get().map(|rules| ids(rules));
-        let trial = trial.unwrap_or_default();
-        let active = self.rules.active.lock().clone().unwrap_or_default();
-        let (own, other) = match by_trial {
-            true => (trial, active),
-            false => (active, trial),
-        };
-        for rule in other.difference(&own) {
-            found.push(Finding {
-                rule: rule.clone(),
-                verdict: RuleVerdict::NotApplicable,
-                message: "the version that decides about this device has no such rule".into(),
-                evidence: Vec::new(),
-                remedies: Vec::new(),
-                grace: None,
-            });
-        }
+/// Says of the rules that only the other version has that they do not concern the device.
+fn add_the_others_rules(found: &mut Vec<Finding>, told: &Told, by_trial: bool) {
+    let (Some(trial), false) = (&told.trial, found.is_empty()) else {
+        return;
+    };
+    let (own, other) = match by_trial {
+        true => (trial, &told.active),
+        false => (&told.active, trial),
+    };
+    found.extend(other.difference(own).map(|rule| not_concerned(rule)));
+}
+
+fn not_concerned(rule: &str) -> Finding {
+    Finding {
+        rule: rule.to_owned(),
+        verdict: RuleVerdict::NotApplicable,
+        message: "the version that decides about this device has no such rule".into(),
+        evidence: Vec::new(),
+        remedies: Vec::new(),
+        grace: None,
     }
+}
+
+/// Whether the engine would keep an answer that has all rules of both.
+fn fit_together(active: &BTreeSet<String>, trial: &BTreeSet<String>) -> bool {
+    let all: Vec<Finding> = active
+        .union(trial)
+        .map(|rule| not_concerned(rule))
+        .collect();
+    check_findings(&all, |_| true).is_ok()
 }
 
 #[async_trait]
@@ -103,26 +118,36 @@ impl ComplianceHook for Pair {
     }
 
     async fn rules(&self) -> Result<Vec<RuleInfo>, HookError> {
-        let mut rules = self.active.rules().await?;
-        let own = ids(&rules);
-        if self.is_canary() && self.trial.has(HookName::Compliance) {
-            // Without its rules nothing of it can be kept, and the active version decides alone.
-            let asking = (self.rules.trial).get_or_try_init(|| self.trial.rules());
-            let patience = Budget::of(HookName::Compliance).wall / 2;
-            if let Ok(Ok(theirs)) = tokio::time::timeout(patience, asking).await {
-                let new = theirs.iter().filter(|rule| !own.contains(&rule.id));
-                rules.extend(new.cloned());
+        let asking = async {
+            if !self.is_canary() || !self.trial.has(HookName::Compliance) {
+                return None;
             }
-        }
-        *self.rules.active.lock() = Some(own);
+            let told = (self.rules.trial).get_or_try_init(|| self.trial.rules());
+            let patience = Budget::of(HookName::Compliance).wall / 2;
+            tokio::time::timeout(patience, told).await.ok()?.ok()
+        };
+        let (rules, theirs) = tokio::join!(self.active.rules(), asking);
+        let mut rules = rules?;
+        let active = ids(&rules);
+        let theirs = theirs.filter(|theirs| fit_together(&active, &ids(theirs)));
+        let new = theirs.into_iter().flatten();
+        rules.extend(new.filter(|rule| !active.contains(&rule.id)).cloned());
+        *self.rules.told.lock() = Some(Told {
+            active,
+            trial: theirs.map(|theirs| ids(theirs)),
+        });
         Ok(rules)
     }
 
     async fn evaluate(&self, question: &Question) -> Result<Vec<Finding>, HookError> {
-        if self.is_canary() && self.rules.active.lock().is_none() {
+        if self.is_canary() && self.rules.told.lock().is_none() {
             self.rules().await?;
         }
-        let asked = self.asked(HookName::Compliance, question.now, &question.device, "");
+        let told = self.rules.told.lock().clone();
+        let told = told.filter(|_| self.is_canary());
+        let mut asked = self.asked(HookName::Compliance, question.now, &question.device, "");
+        // Where the engine was not told its rules nothing of it can be kept, and the active version decides alone.
+        asked.by_trial &= told.as_ref().is_some_and(|told| told.trial.is_some());
         let question = Arc::new(question.clone());
         let ask = |version: Arc<Enabled>| {
             let (question, rules) = (question.clone(), self.rules.trial.clone());
@@ -139,8 +164,8 @@ impl ComplianceHook for Pair {
             .decide(asked, ask, |one, other| compare::findings(one, other))
             .await;
         let mut found = answer?;
-        if self.is_canary() {
-            self.with_the_others_rules(&mut found, by_trial);
+        if let Some(told) = told {
+            add_the_others_rules(&mut found, &told, by_trial);
         }
         Ok(found)
     }
@@ -184,5 +209,51 @@ impl DeclarationHook for Pair {
         self.decide(asked, ask, |one, other| compare::declarations(one, other))
             .await
             .0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(rules: &[&str]) -> BTreeSet<String> {
+        rules.iter().map(|rule| (*rule).to_owned()).collect()
+    }
+
+    #[test]
+    fn rules_that_the_engine_would_not_keep_are_not_told() {
+        let active = set(&["a", "b"]);
+        assert!(fit_together(&active, &set(&["b", "c"])));
+        for bad in ["", "a\u{7}", &"x".repeat(300)] {
+            assert!(!fit_together(&active, &set(&[bad])), "{bad:?}");
+        }
+        let many: Vec<String> = (0..600).map(|n| format!("r{n}")).collect();
+        assert!(!fit_together(&active, &many.into_iter().collect()));
+    }
+
+    #[test]
+    fn each_version_says_of_the_others_rules_that_they_do_not_concern_the_device() {
+        let rules = |found: &[Finding]| -> Vec<String> {
+            found.iter().map(|one| one.rule.clone()).collect()
+        };
+        let told = |trial: Option<&[&str]>| Told {
+            active: set(&["a", "b"]),
+            trial: trial.map(set),
+        };
+        for (trial, by_trial, expected) in [
+            (Some(&["b", "c"][..]), false, vec!["b", "c"]),
+            (Some(&["b", "c"][..]), true, vec!["b", "a"]),
+            (None, false, vec!["b"]),
+        ] {
+            let mut found = vec![not_concerned("b")];
+            add_the_others_rules(&mut found, &told(trial), by_trial);
+            assert_eq!(rules(&found), expected, "{trial:?} {by_trial}");
+        }
+        let mut none = Vec::new();
+        add_the_others_rules(&mut none, &told(Some(&["c"])), false);
+        assert!(
+            none.is_empty(),
+            "a device that concerns neither has no findings"
+        );
     }
 }

@@ -65,7 +65,8 @@ impl EventObserver for Pair {
         batch: &[Event],
     ) -> Result<Vec<KeyedEffect>, HookError> {
         let batch = Arc::new(batch.to_vec());
-        let by_trial = self.takes_events_of(&batch).await;
+        // What it could not do at the first time, or what could not be carried out, is the active version's afterwards.
+        let by_trial = occasion.attempt == 1 && self.takes_events_of(&batch).await;
         let own = EventObserver::principal(self).map(|id| id.0);
         let news = batch.iter().any(|event| event.actor_id != own);
         if occasion.dry_run || !self.is_run() || !news {
@@ -85,8 +86,7 @@ impl EventObserver for Pair {
             ..occasion
         };
         let mut waiting = self.waiting(asked.hook);
-        // What it could not do at the first time, or what could not be carried out, is the active version's afterwards.
-        if by_trial && occasion.attempt == 1 {
+        if by_trial {
             waiting.for_trial();
             let trial = timed(heard(self.trial.clone(), occasion, batch.clone())).await;
             if let Ok(effects) = &trial.answer {
@@ -110,10 +110,6 @@ impl EventObserver for Pair {
         waiting.over();
         let answer = active.answer.clone();
         let other = heard(self.trial_aside.clone(), dry, batch);
-        let asked = Asked {
-            by_trial: false,
-            ..asked
-        };
         self.compare_later(asked, active, other, |one, other| {
             compare::effects(one, other)
         });

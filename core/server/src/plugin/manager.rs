@@ -176,14 +176,6 @@ impl Manager {
         self.settle_trials().await
     }
 
-    /// Puts versions on trial beside the active ones when they have looked at settings that are new to them.
-    async fn settle_trials(&self) -> pomona_engine::Result<()> {
-        if self.judge_trials().await? {
-            self.settle(&[]).await?;
-        }
-        Ok(())
-    }
-
     /// The same from time to time, leaving the loading to whoever is at it.
     async fn look(&self) {
         let looked = async {
@@ -195,6 +187,14 @@ impl Manager {
             self.settle_trials().await
         };
         unanswered(looked.await);
+    }
+
+    /// Puts versions on trial beside the active ones when they have looked at settings that are new to them.
+    async fn settle_trials(&self) -> pomona_engine::Result<()> {
+        if self.judge_trials().await? {
+            self.settle(&[]).await?;
+        }
+        Ok(())
     }
 
     async fn load_all(&self) -> pomona_engine::Result<()> {
@@ -274,7 +274,7 @@ impl Manager {
     async fn load(&self, row: &PluginRow, failures: u32) -> pomona_engine::Result<()> {
         let store = self.engine.store();
         let read = match trial::on_trial(&row.id) {
-            Some(plugin) => store.plugin_trial_package(plugin).await,
+            Some(plugin) => (store.plugin_trial_package(plugin).await).map(|(package, _)| package),
             None => store.plugin_package(&row.id).await,
         };
         let bytes = match read {

@@ -1,4 +1,5 @@
-//! The queue with plugins on every command: five that answer, and five that never end.
+//! The queue with plugins on every command: five that answer, and five that never end. The latter are held back after their first
+//! calls, as on any server; a few calls are let through every half minute.
 //!
 //! Owns: those plugins, which are the example `quiet-hours` asked about the commands of the load. The same plugins are suspended and
 //! let go on turn about, so that the machine is the same for both.

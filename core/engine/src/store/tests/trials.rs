@@ -38,7 +38,7 @@ async fn install(store: &Store, digest: &str) {
     let coming = Coming {
         row,
         package: vec![1],
-        replaces: before.first().map(|row| row.digest.clone()),
+        replaces: before.first().cloned(),
         schema_before: 1,
         settings: Vec::new(),
         back: false,
@@ -57,10 +57,13 @@ async fn put(store: &Store, digest: &str, mode: TrialMode, at: i64) {
         source: None,
         rights: "{}".into(),
         mode,
+        kv_schema: Some(1),
         begun_at: at,
         mode_since: at,
     };
-    store.put_trial(Actor::SYSTEM, &row, vec![2]).await.unwrap();
+    let active = store.plugins().await.unwrap().remove(0).digest;
+    let put = store.put_trial(Actor::SYSTEM, &active, &row, vec![2]).await;
+    put.unwrap();
 }
 
 fn tenant(n: u128) -> TenantId {

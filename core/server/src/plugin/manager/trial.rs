@@ -47,7 +47,7 @@ pub(super) fn rows(plugins: &[PluginRow], trials: &[TrialRow]) -> Vec<PluginRow>
             suspended: active.suspended,
             installed_at: trial.begun_at,
             rights: active.rights.clone().or_else(granted),
-            kv_schema: active.kv_schema,
+            kv_schema: trial.kv_schema,
         })
     };
     trials.iter().filter_map(row).collect()
@@ -205,6 +205,10 @@ impl Manager {
         let switches = self.engine.store().plugin_switches().await?;
         let mut looked = false;
         for trial in rows {
+            // Nothing of what is suspended is started, not even to look at settings.
+            if self.suspended.lock().contains(&trial.plugin) {
+                continue;
+            }
             let loaded = self.loaded.lock().get(&key(&trial.plugin)).cloned();
             let Some(plugin) = loaded
                 .filter(|loaded| loaded.digest == trial.digest)
@@ -227,6 +231,12 @@ impl Manager {
                 }
             }
         }
+        // What no tenant has set any more is not asked for again.
+        let set = |settings: &String| switches.iter().any(|one| one.settings == *settings);
+        self.trials
+            .judged
+            .lock()
+            .retain(|(_, settings), _| set(settings));
         Ok(looked)
     }
 
@@ -244,7 +254,7 @@ impl Manager {
             .await
         {
             Err(pomona_engine::Error::NotFound(_)) => return Ok(None),
-            read => read?,
+            read => read?.0,
         };
         let Ok(package) = Package::read(&bytes) else {
             return Ok(None);
@@ -282,6 +292,8 @@ impl Manager {
         if let Some((_, reason)) = self.unreadable.lock().get(&key(plugin)) {
             return Some(state("failed", Some(reason.clone())));
         }
+        // Whoever puts them beside the active ones holds this, and the others are gone for a moment.
+        let _taken_up = self.taken_up.lock();
         let standing = self.trials.standing.lock();
         let found = standing.get(&(tenant, plugin.to_owned()))?;
         if let Some(failure) = &found.failure {

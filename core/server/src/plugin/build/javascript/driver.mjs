@@ -4,7 +4,7 @@
 // what it did, or `{ "problem": … }`. Decides nothing about worlds: it is given one with and one without the hook settings.
 
 import { readFileSync, writeFileSync } from "node:fs";
-import { resolve } from "node:path";
+import { relative, resolve } from "node:path";
 import { componentize } from "componentize-qjs";
 import { build } from "esbuild";
 
@@ -107,7 +107,9 @@ async function run() {
   const file = (end) => whole.outputFiles.find((output) => output.path.endsWith(end)).text;
   // Behind the code, so that its lines stay where they are; the list was handed over before it is filled.
   const told = places(JSON.parse(file(".js.map")), file("plugin.js"));
-  const source = `${file("plugin.js")}\nglobalThis.places.push(...${JSON.stringify(told)});\ndelete globalThis.places;\n`;
+  // The same sources give the same component: the bundler names the folder of this build, which is another each time.
+  const bundled = file("plugin.js").replaceAll(relative(job.folder, job.work), "pomona");
+  const source = `${bundled}\nglobalThis.places.push(...${JSON.stringify(told)});\ndelete globalThis.places;\n`;
   writeFileSync(`${job.work}/plugin.js`, source);
   const { component } = await componentize({
     witPath: settings ? job.wit_with_settings : job.wit,

@@ -21,8 +21,8 @@ fn vouched() -> Vouched {
     }
 }
 
-async fn install(store: &Store, digest: &str) {
-    let row = PluginRow {
+fn installed(digest: &str, kv_schema: u32) -> PluginRow {
+    PluginRow {
         id: PLUGIN.into(),
         version: "1.0.0".into(),
         title: "A".into(),
@@ -32,23 +32,29 @@ async fn install(store: &Store, digest: &str) {
         suspended: false,
         installed_at: 1,
         rights: Some("{}".into()),
-        kv_schema: Some(1),
-    };
-    let before = store.plugins().await.unwrap();
+        kv_schema: Some(kv_schema),
+    }
+}
+
+async fn replace(store: &Store, before: Option<PluginRow>, row: PluginRow) -> Result<bool, Error> {
     let coming = Coming {
         row,
         package: vec![1],
-        replaces: before.first().cloned(),
+        replaces: before,
         schema_before: 1,
         settings: Vec::new(),
         back: false,
     };
-    let installed = store.put_plugin_in_force(Actor::SYSTEM, coming).await;
-    assert!(installed.unwrap());
+    store.put_plugin_in_force(Actor::SYSTEM, coming).await
 }
 
-async fn put(store: &Store, digest: &str, mode: TrialMode, at: i64) {
-    let row = TrialRow {
+async fn install(store: &Store, digest: &str) {
+    let before = store.plugins().await.unwrap().pop();
+    assert!(replace(store, before, installed(digest, 1)).await.unwrap());
+}
+
+fn on_trial(digest: &str, mode: TrialMode, at: i64) -> TrialRow {
+    TrialRow {
         plugin: PLUGIN.into(),
         version: "2.0.0".into(),
         title: "A".into(),
@@ -60,8 +66,12 @@ async fn put(store: &Store, digest: &str, mode: TrialMode, at: i64) {
         kv_schema: Some(1),
         begun_at: at,
         mode_since: at,
-    };
+    }
+}
+
+async fn put(store: &Store, digest: &str, mode: TrialMode, at: i64) {
     let active = store.plugins().await.unwrap().remove(0).digest;
+    let row = on_trial(digest, mode, at);
     let put = store.put_trial(Actor::SYSTEM, &active, &row, vec![2]).await;
     put.unwrap();
 }
@@ -183,5 +193,69 @@ fn a_trial_goes_on_in_another_mode_and_ends_with_its_counts() {
         late().await;
         store.remove_plugin(Actor::SYSTEM, PLUGIN).await.unwrap();
         assert_eq!((trial().await, seen(&store, None).await), (None, (0, 0, 0)));
+    });
+}
+
+#[test]
+fn what_was_looked_at_counts_when_a_version_comes_in_force_or_on_trial() {
+    on_both(|store| async move {
+        install(&store, "one").await;
+        let seen = store.plugins().await.unwrap().remove(0);
+        // Narrowed while the next version was being prepared.
+        let narrow = store.grant_plugin(Actor::SYSTEM, &seen, "{\"kv\":null}");
+        narrow.await.unwrap();
+        let wide = replace(&store, Some(seen.clone()), installed("two", 1)).await;
+        assert!(matches!(wide, Err(Error::Conflict(_))), "{wide:?}");
+        let now = store.plugins().await.unwrap().remove(0);
+        assert_eq!(
+            (now.digest.as_str(), now.rights),
+            ("one", Some("{\"kv\":null}".into()))
+        );
+        let second = replace(&store, None, installed("two", 1)).await;
+        assert!(matches!(second, Err(Error::Conflict(_))), "{second:?}");
+        let row = on_trial("three", TrialMode::Shadow, 5);
+        let late = store.put_trial(Actor::SYSTEM, "two", &row, vec![2]).await;
+        assert!(matches!(late, Err(Error::Conflict(_))), "{late:?}");
+        assert_eq!(store.plugin_trials().await.unwrap(), []);
+    });
+}
+
+#[test]
+fn a_canary_keeps_values_as_the_active_version_does() {
+    on_both(|store| async move {
+        install(&store, "one").await;
+        let other = TrialRow {
+            kv_schema: Some(2),
+            ..on_trial("two", TrialMode::Share(10), 5)
+        };
+        let refused = store.put_trial(Actor::SYSTEM, "one", &other, vec![2]).await;
+        let told = refused.unwrap_err().to_string();
+        assert!(
+            told.contains("schema 2") && told.contains("--shadow"),
+            "{told}"
+        );
+        let shadow = TrialRow {
+            mode: TrialMode::Shadow,
+            ..other
+        };
+        let put = store
+            .put_trial(Actor::SYSTEM, "one", &shadow, vec![2])
+            .await;
+        put.unwrap();
+        let share = TrialMode::Share(10);
+        let refused = store.change_trial(Actor::SYSTEM, PLUGIN, &share).await;
+        assert!(matches!(refused, Err(Error::Invalid(_))), "{refused:?}");
+
+        // A canary beside which a version comes in force that keeps them otherwise decides nothing any more.
+        let row = on_trial("three", share, 6);
+        let put = store.put_trial(Actor::SYSTEM, "one", &row, vec![2]).await;
+        put.unwrap();
+        let before = store.plugins().await.unwrap().pop();
+        assert!(replace(&store, before, installed("four", 2)).await.unwrap());
+        let trial = store.plugin_trials().await.unwrap().remove(0);
+        assert_eq!(
+            (trial.digest.as_str(), trial.mode),
+            ("three", TrialMode::Shadow)
+        );
     });
 }

@@ -71,9 +71,13 @@ fn a_project_in_python_passes_answers_requests_of_pages_and_is_measured_and_comp
     let desk = Desk::new();
     for hook in HOOKS {
         let name = desk.begun("python", hook);
-        let path = "import os, sys; sys.path[:0] = [os.getcwd(), 'target/pomona/python']; ";
-        let run = format!("{path}import unittest; unittest.main(module=None)");
-        let said = desk.tested(&name, "python3", &["-c", &run, "discover"]);
+        let unittest = [
+            "PYTHONPATH=target/pomona/python",
+            "python3",
+            "-m",
+            "unittest",
+        ];
+        let said = desk.tested(&name, "env", &unittest);
         assert!(said.contains("OK"), "{said}");
         assert!(!said.contains("Ran 0 tests"), "{said}");
     }

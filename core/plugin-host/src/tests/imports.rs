@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+
 use pomona_engine::hooks::DeviceSnapshot;
-use pomona_engine::{DeviceId, TenantId};
+use pomona_engine::{DeviceId, TenantId, TrialMode};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -18,6 +19,7 @@ use crate::meter::Meter;
 use crate::rights::Capabilities;
 use crate::runtime::Runtime;
 use crate::services::{ForPlugin, OutReply, OutRequest, ServiceError, Services};
+use crate::trial::Pair;
 
 const DEVICE: &str = "01a20eeb-2cbc-75a1-814e-9b4431bebb81";
 const ALL: &str = "secrets = [\"s\"]\nmetrics = [\"m\"]\n[devices]\nread = [\"core\", \"fact:a\"]\nsearch = true\nhistory = true\n[http]\nhosts = [\"https://api.example.org\"]\nmethods = [\"POST\"]\n[kv]\nquota-kib = 1\n";
@@ -278,7 +280,22 @@ async fn an_import_that_is_not_granted_is_refused_by_name_when_it_is_installed()
 
 #[tokio::test]
 async fn nothing_leaves_by_a_call_whose_answer_is_only_compared() {
-    let services = crate::trial::nothing_leaves(Arc::new(Generous));
+    let runtime = Runtime::new().unwrap();
+    let served = async || {
+        let component = super::component(&super::module("", "(i32.const 1024)")).unwrap();
+        let plugin = super::load(&runtime, &component).await.unwrap();
+        super::switched_on(super::manifest(), plugin, Some(Arc::new(Generous)))
+    };
+    let (active, trial) = (Arc::new(served().await), served().await);
+    let ledger = Arc::new(super::trials::Noted::default());
+    let pair = Pair::new(active, &trial, None, TrialMode::Shadow, ledger);
+    for compared in pair.only_compared() {
+        let services = compared.whose.services.clone().unwrap();
+        nothing_leaves(&*services).await;
+    }
+}
+
+async fn nothing_leaves(services: &dyn Services) {
     let whose = ForPlugin {
         tenant: TenantId(Uuid::nil()),
         plugin: "org.example.guest",

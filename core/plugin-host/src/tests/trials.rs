@@ -24,7 +24,7 @@ const TRAP: &str = "(unreachable)";
 const LOOP: &str = "(loop $l (br $l)) (unreachable)";
 
 #[derive(Default)]
-struct Noted {
+pub(super) struct Noted {
     all: Mutex<(TrialCount, Vec<TrialDifference>)>,
     news: Notify,
 }

@@ -144,6 +144,12 @@ impl Pair {
         &self.active
     }
 
+    /// Both versions as they are asked for nothing but the comparison.
+    #[cfg(test)]
+    pub(crate) fn only_compared(&self) -> [&Enabled; 2] {
+        [&self.active_aside, &self.trial_aside]
+    }
+
     /// Why the version on trial is not asked, if so.
     #[must_use]
     pub fn failure(&self) -> Option<&str> {

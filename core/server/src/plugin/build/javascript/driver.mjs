@@ -107,7 +107,7 @@ async function run() {
   const file = (end) => whole.outputFiles.find((output) => output.path.endsWith(end)).text;
   // Behind the code, so that its lines stay where they are; the list was handed over before it is filled.
   const told = places(JSON.parse(file(".js.map")), file("plugin.js"));
-  // The same sources give the same component: the bundler names the folder of this build, which is another each time.
+  // The bundler names the folder of this build, which is nobody's business and another each time.
   const bundled = file("plugin.js").replaceAll(relative(job.folder, job.work), "pomona");
   const source = `${bundled}\nglobalThis.places.push(...${JSON.stringify(told)});\ndelete globalThis.places;\n`;
   writeFileSync(`${job.work}/plugin.js`, source);

@@ -66,8 +66,11 @@ async fn a_plugin_is_installed_obeyed_suspended_and_taken_out() {
         (&plugin["state"], &plugin["failures"]),
         (&json!("active"), &json!(0))
     );
-    // Once while it was queued, and once more before it was sent.
-    assert!(plugin["calls"].as_u64().unwrap() >= 2, "{plugin}");
+    // Changed and judged while it was queued; not judged again before it was sent, since nothing has changed in between.
+    assert_eq!(plugin["calls"], 2, "{plugin}");
+    let told = stage.lab.tenant.admin().get("/metrics").await.unwrap();
+    let active = format!("pomona_plugin_tenants{{plugin=\"{QUIET}\",state=\"active\"}} 1");
+    assert!(told.as_str().unwrap().contains(&active), "{told}");
 
     stage
         .good(&["plugin", "enable", QUIET, "--settings", &never])
@@ -75,6 +78,15 @@ async fn a_plugin_is_installed_obeyed_suspended_and_taken_out() {
     stage.good(&["plugin", "suspend", "--all"]).await;
     let sent = stage.good(&restart).await;
     assert!(sent.contains("1 of 1"), "nobody is asked any more: {sent}");
+    let told = stage.lab.tenant.admin().get("/metrics").await.unwrap();
+    let suspended = active.replace("active", "suspended");
+    assert!(told.as_str().unwrap().contains(&suspended), "{told}");
+    assert!(
+        told.as_str()
+            .unwrap()
+            .contains(&active.replace("} 1", "} 0")),
+        "{told}"
+    );
     stage.good(&["plugin", "resume", QUIET]).await;
     let refused = stage.bad(&restart).await;
     assert!(refused.contains("no window is set"), "{refused}");

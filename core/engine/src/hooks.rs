@@ -424,6 +424,15 @@ impl Hooks {
             .any(|hook| hook.matches(request_type, Stage::Delivery))
     }
 
+    /// Whether every delivery hook for commands of this type is asked while they are queued already, so that what they say then
+    /// can hold for the delivery.
+    pub(crate) fn judges_early(&self, request_type: &str) -> bool {
+        self.validate.iter().all(|hook| {
+            hook.matches(request_type, Stage::Enqueue)
+                || !hook.matches(request_type, Stage::Delivery)
+        })
+    }
+
     /// These hooks, and others after them.
     fn followed_by(&self, other: Self) -> Self {
         let mut all = self.clone();

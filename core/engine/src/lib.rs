@@ -33,7 +33,8 @@ pub use ids::{
 };
 pub use seal::{Keyring, Place, RootKey, TenantKeys};
 pub use store::grants::{SecretRow, WaitingRow};
-pub use store::plugin_trials::{TrialCount, TrialDifference, TrialMode, TrialOf, TrialRow};
+pub use store::plugin_trials::{TrialMode, TrialRow};
 pub use store::plugin_versions::PreviousRow;
 pub use store::plugins::{PluginRow, SwitchRow};
+pub use store::trial_counts::{TrialCount, TrialDifference, TrialOf};
 pub use store::{Store, StoreOptions};

@@ -302,6 +302,74 @@ async fn a_veto_while_queueing_refuses_and_a_deferral_waits() {
 }
 
 #[tokio::test]
+async fn what_was_allowed_holds_for_its_time_and_for_the_device_as_it_is() {
+    for backend in backends() {
+        let judge = Judge::new(|q| {
+            Act::Say(CommandVerdict::Allow {
+                valid_until: q.now + HOUR,
+            })
+        });
+        let stage = Stage::with_hooks(backend, judges(&judge)).await;
+        let (card, enrollment) = stage.enroll(A).await;
+        let uuid = queue(&stage, "Settings", enrollment).await;
+        let sent = Some(uuid.as_str());
+        // Sent, sent again, and sent once more after the device was busy.
+        assert_eq!(ask(&stage, &card).await.as_deref(), sent);
+        assert_eq!(ask(&stage, &card).await.as_deref(), sent);
+        report(&stage, &card, "NotNow", &uuid).await;
+        stage.clock.advance(HOUR - 1);
+        assert_eq!(ask(&stage, &card).await.as_deref(), sent);
+        assert_eq!(judge.questions(Moment::Enqueue), 1);
+        assert_eq!(judge.questions(Moment::Delivery), 0);
+        stage.clock.advance(1);
+        assert_eq!(ask(&stage, &card).await.as_deref(), sent);
+        assert_eq!(judge.questions(Moment::Delivery), 1, "its time is over");
+        let changed = "UPDATE device SET revision = revision + 1";
+        stage.sql.run(changed).await;
+        assert_eq!(ask(&stage, &card).await.as_deref(), sent);
+        assert_eq!(judge.questions(Moment::Delivery), 2, "another device");
+        assert_eq!(ask(&stage, &card).await.as_deref(), sent);
+        assert_eq!(judge.questions(Moment::Delivery), 2);
+    }
+}
+
+#[tokio::test]
+async fn other_hooks_are_asked_about_what_the_former_ones_allowed() {
+    for backend in backends() {
+        let stage = Stage::with_hooks(backend, Hooks::default()).await;
+        let (card, enrollment) = stage.enroll(A).await;
+        let former = Judge::new(|q| {
+            Act::Say(CommandVerdict::Allow {
+                valid_until: q.now + HOUR,
+            })
+        });
+        let table = stage.engine.hooks();
+        table.replace([(stage.tenant, judges(&former))].into());
+        let uuid = queue(&stage, "Settings", enrollment).await;
+        let next = Judge::new(|_| Act::Say(CommandVerdict::Veto("not any more".into())));
+        table.replace([(stage.tenant, judges(&next))].into());
+        assert_eq!(ask(&stage, &card).await, None);
+        assert_eq!(history(&stage, &uuid).await, ["4 judge: not any more"]);
+        assert_eq!(former.questions(Moment::Delivery), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_hook_that_could_not_be_asked_while_queueing_is_asked_before_the_sending() {
+    for backend in backends() {
+        let judge = Judge::new(|q| match q.moment {
+            Moment::Enqueue => Act::Fail,
+            Moment::Delivery => Act::Say(CommandVerdict::Veto("no".into())),
+        });
+        let stage = Stage::with_hooks(backend, judges(&judge)).await;
+        let (card, enrollment) = stage.enroll(A).await;
+        let uuid = queue(&stage, "Settings", enrollment).await;
+        assert_eq!(ask(&stage, &card).await, None);
+        assert_eq!(history(&stage, &uuid).await, ["4 judge: no"]);
+    }
+}
+
+#[tokio::test]
 async fn a_command_is_judged_again_at_delivery_and_at_each_sending() {
     for backend in backends() {
         let judge = Judge::new(|q| {
@@ -311,9 +379,7 @@ async fn a_command_is_judged_again_at_delivery_and_at_each_sending() {
             Act::Say(if deny {
                 CommandVerdict::Veto("class has begun".into())
             } else {
-                CommandVerdict::Allow {
-                    valid_until: q.now + SECOND,
-                }
+                q.allow()
             })
         });
         let stage = Stage::with_hooks(backend, judges(&judge)).await;
@@ -323,6 +389,7 @@ async fn a_command_is_judged_again_at_delivery_and_at_each_sending() {
         assert_eq!(judge.questions(Moment::Enqueue), 2);
         assert_eq!(ask(&stage, &card).await.as_deref(), Some(first.as_str()));
         assert_eq!(judge.questions(Moment::Delivery), 1);
+        stage.clock.advance(SECOND);
         // Q9: a re-sending that is refused is withdrawn, and no longer in the way.
         assert_eq!(ask(&stage, &card).await.as_deref(), Some(second.as_str()));
         assert_eq!(history(&stage, &first).await, ["5 judge: class has begun"]);
@@ -344,9 +411,7 @@ async fn a_veto_before_the_first_sending_cancels_and_the_next_command_goes() {
         let judge = Judge::new(|q| {
             Act::Say(match (q.moment, q.request_type.as_str()) {
                 (Moment::Delivery, "Settings") => CommandVerdict::Veto("no".into()),
-                _ => CommandVerdict::Allow {
-                    valid_until: q.now + SECOND,
-                },
+                _ => q.allow(),
             })
         });
         let stage = Stage::with_hooks(backend, judges(&judge)).await;
@@ -382,9 +447,7 @@ async fn a_deferral_at_delivery_lets_others_pass_and_comes_back() {
                 if q.moment == Moment::Delivery && q.request_type == "Settings" && early {
                     CommandVerdict::Defer(NEW_YEAR + HOUR, "class".into())
                 } else {
-                    CommandVerdict::Allow {
-                        valid_until: q.now + SECOND,
-                    }
+                    q.allow()
                 },
             )
         });
@@ -416,9 +479,7 @@ async fn a_resending_that_is_deferred_stays_outstanding_and_the_device_is_rung_a
             Act::Say(if q.moment == Moment::Delivery && q.before == 3 {
                 CommandVerdict::Defer(q.now + HOUR, "class".into())
             } else {
-                CommandVerdict::Allow {
-                    valid_until: q.now + SECOND,
-                }
+                q.allow()
             })
         });
         let stage = Stage::with_hooks(backend, judges(&judge)).await;
@@ -426,6 +487,7 @@ async fn a_resending_that_is_deferred_stays_outstanding_and_the_device_is_rung_a
         let first = queue(&stage, "Settings", enrollment).await;
         queue(&stage, "SecurityInfo", enrollment).await;
         assert_eq!(ask(&stage, &card).await.as_deref(), Some(first.as_str()));
+        stage.clock.advance(SECOND);
         // One on a channel: nothing else goes instead.
         assert_eq!(ask(&stage, &card).await, None);
         let due = "SELECT count(*) FROM push_state WHERE due_at IS NOT NULL";
@@ -486,9 +548,7 @@ async fn a_hook_that_fails_closes_the_way_for_destruction_by_automation_only() {
             );
             // At delivery.
             let judge = Judge::new(move |q| match q.moment {
-                Moment::Enqueue => Act::Say(CommandVerdict::Allow {
-                    valid_until: q.now + HOUR,
-                }),
+                Moment::Enqueue => Act::Say(q.allow()),
                 Moment::Delivery => act(),
             });
             let stage = Stage::with_hooks(Backend::Sqlite, judges(&judge)).await;
@@ -540,9 +600,7 @@ async fn a_verdict_about_a_device_that_has_changed_since_is_asked_for_again() {
                         .block_on(sql.run("UPDATE device SET revision = revision + 1"));
                 });
             }
-            Act::Say(CommandVerdict::Allow {
-                valid_until: q.now + HOUR,
-            })
+            Act::Say(q.allow())
         });
         // The stage's own engine has no hooks; this one shares its database.
         let engine = stage.with_other_hooks(judges(&judge)).await;

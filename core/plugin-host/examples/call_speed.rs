@@ -1,4 +1,5 @@
-//! Measures what plugins cost: compiling, loading, and calls through the engine's own hooks, each with a fresh instance.
+//! Measures what plugins cost: compiling, loading, and calls through the engine's own hooks, each with a fresh
+//! instance and, where a hook may have one, with an instance that has answered before.
 //!
 //! Owns: the device that is asked about, and the way of measuring. Figures go to standard output as JSON, one a line, for
 //! `cargo xtask bench plugin`, which builds the packages and names them here.
@@ -69,7 +70,10 @@ fn millis(time: Duration) -> f64 {
 }
 
 async fn measure(host: &Runtime, package: &Package) {
-    let manifest = &package.manifest;
+    // As if each asked for it.
+    let mut manifest = package.manifest.clone();
+    manifest.capabilities.reuse = true;
+    let manifest = &manifest;
     let id = manifest.id.as_str();
     let kib = package.component.len() as f64 / 1024.0;
     tell(id, "component", kib, "KiB");
@@ -115,15 +119,25 @@ async fn measure(host: &Runtime, package: &Package) {
         millis(begun.elapsed()),
         "ms",
     );
-    let switch = Switch {
-        tenant: TenantId(Uuid::nil()),
-        principal: PrincipalId(Uuid::nil()),
-        settings: settings(id),
-        granted: manifest.capabilities.clone(),
-    };
-    let enabled = Enabled::new(manifest.clone(), "d", Ok(Arc::new(plugin)), switch, None);
-    let enabled = Arc::new(enabled);
-    calls(id, &hooks_of(&enabled)).await;
+    let plugin = Arc::new(plugin);
+    for reuse in [false, true] {
+        let mut granted = manifest.capabilities.clone();
+        granted.reuse = reuse;
+        let switch = Switch {
+            tenant: TenantId(Uuid::nil()),
+            principal: PrincipalId(Uuid::nil()),
+            settings: settings(id),
+            granted,
+        };
+        let enabled = Enabled::new(manifest.clone(), "d", Ok(plugin.clone()), switch, None);
+        let mut hooks = hooks_of(&Arc::new(enabled));
+        if reuse {
+            // Deterministic: they begin afresh each time.
+            hooks.compliance.clear();
+        }
+        let kept = if reuse { ", used again" } else { "" };
+        calls(id, &hooks, kept).await;
+    }
 }
 
 /// Settings that the examples can work with.
@@ -136,7 +150,7 @@ fn settings(id: &str) -> String {
     }
 }
 
-async fn calls(id: &str, hooks: &Hooks) {
+async fn calls(id: &str, hooks: &Hooks, kept: &str) {
     let device = device();
     if let Some(hook) = hooks.validate.first() {
         let draft = CommandDraft {
@@ -149,7 +163,7 @@ async fn calls(id: &str, hooks: &Hooks) {
                 .await
                 .expect("a verdict");
         };
-        timed(id, "command-validate", call).await;
+        timed(id, &format!("command-validate{kept}"), call).await;
     }
     if let Some(hook) = hooks.compliance.first() {
         let question = Question {
@@ -168,7 +182,7 @@ async fn calls(id: &str, hooks: &Hooks) {
         };
         let batch = [event()];
         let call = async || drop(hook.on_events(occasion, &batch).await.expect("effects"));
-        timed(id, "events", call).await;
+        timed(id, &format!("events{kept}"), call).await;
     }
 }
 

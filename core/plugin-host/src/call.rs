@@ -1,6 +1,6 @@
 //! One call of a plugin: its state, its time, and the host functions it may use.
 //!
-//! Owns: what stands in a store. A store lives for one call; nothing of it reaches the next.
+//! Owns: what stands in a store, and that nothing the host knows of one call reaches the next, also where the guest's memory does.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -155,16 +155,63 @@ pub(crate) struct CallPlan {
     pub(crate) meter: Meter,
 }
 
-/// A store for one call. A guest that runs is stopped for a moment at each tick, so that others get their turn and the time
-/// limit around the call can act; after its share of processor time it is ended.
+/// A store for a new instance.
 pub(crate) fn store(runtime: &Runtime, plan: CallPlan) -> Store<CallState> {
     let kind = match plan.budget.fuel {
         Some(_) => Kind::Deterministic,
         None => Kind::Interactive,
     };
-    let mut store = Store::new(
-        runtime.engine(kind),
-        CallState {
+    let budget = plan.budget;
+    let mut store = Store::new(runtime.engine(kind), CallState::of(plan));
+    store.limiter(|state| &mut state.account);
+    arm(&mut store, budget);
+    store
+}
+
+/// Makes a store that has served a call ready for another.
+pub(crate) fn renew(store: &mut Store<CallState>, plan: CallPlan) {
+    let budget = plan.budget;
+    let mut next = CallState::of(plan);
+    let state = store.data_mut();
+    next.account = state.account.continued();
+    *state = next;
+    arm(store, budget);
+}
+
+/// Sets the limits of a call. A guest that runs is stopped for a moment at each tick, so that others get their turn and the time
+/// limit around the call can act; after its share of processor time it is ended.
+fn arm(store: &mut Store<CallState>, budget: Budget) {
+    let host_bytes = store.data().limits.host_bytes;
+    store.set_hostcall_fuel(host_bytes);
+    if let Some(fuel) = budget.fuel
+        && let Err(error) = store.set_fuel(fuel)
+    {
+        // Only an engine that counts no instructions refuses them; then the processor's time is the wall that is left.
+        tracing::error!(%error, "instructions of a plugin cannot be counted");
+    }
+    store.set_epoch_deadline(1);
+    store.epoch_deadline_callback(move |mut context| {
+        if context.data().meter.used() > budget.cpu {
+            context.data_mut().exhausted = Some("processor time");
+            return Err(wasmtime::format_err!("out of processor time"));
+        }
+        Ok(UpdateDeadline::Yield(1))
+    });
+}
+
+impl Drop for CallState {
+    /// However the call ended, its caller may have left long before.
+    fn drop(&mut self) {
+        let memory = self.account.memory();
+        self.whose.seen.memory(memory);
+        self.whose.memory.set(memory as f64);
+    }
+}
+
+impl CallState {
+    /// The state of a call that begins now.
+    fn of(plan: CallPlan) -> Self {
+        Self {
             account: Account::new(plan.limits),
             limits: plan.limits,
             plugin: plan.plugin,
@@ -179,40 +226,21 @@ pub(crate) fn store(runtime: &Runtime, plan: CallPlan) -> Store<CallState> {
             lines: 0,
             panic: None,
             exhausted: None,
-            meter: plan.meter.clone(),
+            meter: plan.meter,
             heard: None,
-        },
-    );
-    store.limiter(|state| &mut state.account);
-    store.set_hostcall_fuel(plan.limits.host_bytes);
-    if let Some(fuel) = plan.budget.fuel
-        && let Err(error) = store.set_fuel(fuel)
-    {
-        // Only an engine that counts no instructions refuses them; then the processor's time is the wall that is left.
-        tracing::error!(%error, "instructions of a plugin cannot be counted");
-    }
-    store.set_epoch_deadline(1);
-    let (meter, allowed) = (plan.meter, plan.budget.cpu);
-    store.epoch_deadline_callback(move |mut context| {
-        if meter.used() > allowed {
-            context.data_mut().exhausted = Some("processor time");
-            return Err(wasmtime::format_err!("out of processor time"));
         }
-        Ok(UpdateDeadline::Yield(1))
-    });
-    store
-}
-
-impl Drop for CallState {
-    /// However the call ended, its caller may have left long before.
-    fn drop(&mut self) {
-        let memory = self.account.memory();
-        self.whose.seen.memory(memory);
-        self.whose.memory.set(memory as f64);
     }
-}
 
-impl CallState {
+    /// Names the call.
+    pub(crate) fn call_id(&self) -> &str {
+        &self.call_id
+    }
+
+    /// Whether the memory of the guest leaves room for the calls to come.
+    pub(crate) fn roomy(&self) -> bool {
+        self.account.memory() <= self.limits.memory / 2
+    }
+
     /// Counts a call of the host; after too many the guest is ended.
     pub(crate) fn counted(&mut self) -> wasmtime::Result<()> {
         self.host_calls += 1;

@@ -18,6 +18,7 @@ use crate::plugin::{Places, Plugin, PluginError, call_id};
 use crate::record::{Figures, Instruments};
 use crate::rights::Capabilities;
 use crate::services::Services;
+use crate::warm::Shelf;
 
 /// How a tenant has switched a plugin on.
 pub struct Switch {
@@ -42,6 +43,8 @@ pub struct Enabled {
     pub(crate) stamp: String,
     state: Arc<Mutex<(Breaker, Figures)>>,
     instruments: BTreeMap<HookName, Instruments>,
+    /// Instances for the next calls, where it may keep any.
+    shelf: Option<Arc<Shelf>>,
 }
 
 impl std::fmt::Debug for Enabled {
@@ -82,6 +85,7 @@ impl Enabled {
             plugin,
             principal: switch.principal,
             stamp: hex::encode(context.finish()),
+            shelf: shelf(&whose),
             whose: Arc::new(whose),
             state: Arc::default(),
         }
@@ -98,6 +102,7 @@ impl Enabled {
             manifest: self.manifest.clone(),
             plugin: self.plugin.clone(),
             principal: self.principal,
+            shelf: shelf(&whose),
             whose: Arc::new(whose),
             stamp: self.stamp.clone(),
             state: self.state.clone(),
@@ -191,6 +196,7 @@ impl Enabled {
         let outcome = plugin
             .call_at(
                 place,
+                self.shelf.as_ref().filter(|_| !hook.deterministic()),
                 budget,
                 call_id.to_owned(),
                 Some(hook),
@@ -228,6 +234,11 @@ impl Enabled {
     pub(crate) fn matching(&self) -> &BTreeMap<HookName, crate::manifest::Matching> {
         &self.manifest.hooks
     }
+}
+
+/// Where instances wait, of a plugin that may keep them; none where nothing of a call may last.
+fn shelf(whose: &Whose) -> Option<Arc<Shelf>> {
+    (whose.rights.granted.reuse && !whose.aside).then(Arc::default)
 }
 
 /// The metrics of a plugin's hooks, under its name with this mark.

@@ -33,6 +33,7 @@ mod span;
 #[cfg(test)]
 mod tests;
 mod trial;
+mod warm;
 mod workbench;
 
 pub use artefact::{Artefact, Artefacts, Shelf};

@@ -125,6 +125,16 @@ impl Account {
         }
     }
 
+    /// The account of the next call of the same instance: what it has, it keeps.
+    pub(crate) fn continued(&self) -> Self {
+        Self {
+            limits: self.limits,
+            memory: self.memory,
+            elements: self.elements,
+            refused: None,
+        }
+    }
+
     /// The most memory that the call had.
     pub(crate) fn memory(&self) -> usize {
         self.memory

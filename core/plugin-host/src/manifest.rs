@@ -90,6 +90,18 @@ impl HookName {
         matches!(self, Self::Compliance | Self::Declarations)
     }
 
+    /// Whether it is asked about one device, whose family the question tells.
+    #[must_use]
+    pub fn about_a_device(self) -> bool {
+        self.deterministic() || matches!(self, Self::Enrollment | Self::CommandValidate)
+    }
+
+    /// Whether it is asked about commands of a type.
+    #[must_use]
+    pub fn about_commands(self) -> bool {
+        matches!(self, Self::CommandAmend | Self::CommandValidate)
+    }
+
     /// Whether it may reach outside.
     #[must_use]
     pub fn connected(self) -> bool {
@@ -211,6 +223,12 @@ pub struct Matching {
     /// Families of devices, for hooks that are asked about a device; all when empty.
     #[serde(default)]
     pub platforms: Vec<String>,
+    /// Names of groups, for hooks that are asked about an enrolled device: it is in one of them. All when empty.
+    #[serde(default)]
+    pub groups: Vec<String>,
+    /// `NAME` or `PREFIX.*` of facts, for the same hooks: one of them is known. All when empty.
+    #[serde(default)]
+    pub facts: Vec<String>,
     /// After this time a device is looked at again although nothing has changed, for `compliance` and `declarations`: a number and
     /// `m`, `h` or `d`.
     #[serde(default)]
@@ -222,6 +240,30 @@ impl Matching {
     #[must_use]
     pub fn wants(&self, request_type: &str) -> bool {
         self.request_types.is_empty() || self.request_types.iter().any(|t| t == request_type)
+    }
+
+    /// Whether a device of this family, in these groups, with these facts, is to be seen. One whose family cannot be told is put
+    /// before a hook that decides, and before no other.
+    pub(crate) fn concerns<'a>(
+        &self,
+        hook: HookName,
+        family: Option<&str>,
+        mut groups: impl Iterator<Item = &'a str>,
+        mut facts: impl Iterator<Item = &'a str>,
+    ) -> bool {
+        let family = match family {
+            Some(family) => self.platforms.iter().any(|wanted| wanted == family),
+            None => !hook.deterministic(),
+        };
+        let known = |fact: &str| {
+            self.facts
+                .iter()
+                .any(|wanted| crate::rights::names(wanted, fact))
+        };
+        (self.platforms.is_empty() || family)
+            && (self.groups.is_empty()
+                || groups.any(|group| self.groups.iter().any(|wanted| wanted == group)))
+            && (self.facts.is_empty() || facts.any(known))
     }
 }
 
@@ -351,8 +393,32 @@ mod tests {
             ),
             (format!("{GOOD}#{}", "x".repeat(70_000)), "at most 65536"),
             (
-                format!("{GOOD}platforms = [\"newton\"]\n"),
+                format!("{GOOD}[hooks.compliance]\nplatforms = [\"newton\"]\n"),
                 "none of ios, ipados",
+            ),
+            (
+                format!("{GOOD}platforms = [\"ios\"]\n"),
+                "hooks.events.platforms: only enrollment",
+            ),
+            (
+                format!("{GOOD}request-types = [\"DeviceLock\"]\n"),
+                "hooks.events.request-types: only command-amend",
+            ),
+            (
+                format!("{GOOD}[hooks.compliance]\nkinds = [\"enrolled\"]\n"),
+                "hooks.compliance.kinds: only events",
+            ),
+            (
+                format!("{GOOD}[hooks.enrollment]\ngroups = [\"a\"]\n"),
+                "hooks.enrollment.groups: only command-validate",
+            ),
+            (
+                format!("{GOOD}[hooks.compliance]\nfacts = [\"*.a\"]\n"),
+                "neither NAME nor PREFIX.*",
+            ),
+            (
+                format!("{GOOD}[hooks.compliance]\ngroups = [\"\"]\n"),
+                "leave out what is empty",
             ),
             (format!("{GOOD}every = \"6h\"\n"), "only compliance"),
             (

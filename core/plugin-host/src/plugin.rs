@@ -1,7 +1,7 @@
 //! A plugin, ready to be called.
 //!
 //! Owns: loading of a component (its imports against what is offered, its exports against its manifest) and the frame around
-//! every call: a fresh instance and its time. Who has switched it on is in `enabled`, what is said in a call in `hooks`.
+//! every call: its instance and its time. Who has switched it on is in `enabled`, what is said in a call in `hooks`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,7 +12,7 @@ use wasmtime::component::{Component, InstancePre};
 
 use crate::artefact::{Artefact, Artefacts};
 use crate::bindings::exports::pomona::hooks as exports;
-use crate::call::{CallPlan, CallState, Whose, store};
+use crate::call::{CallPlan, CallState, Whose, renew, store};
 use crate::compile::Kind;
 use crate::limits::{Budget, Limits};
 use crate::manifest::{HookName, Manifest};
@@ -20,6 +20,7 @@ use crate::meter::Meter;
 use crate::rights::{Capabilities, right_of};
 use crate::rooms::Place;
 use crate::runtime::{Runtime, linker};
+use crate::warm::{Shelf, Warm};
 
 /// Why a plugin gave no answer, or cannot be loaded.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -104,7 +105,7 @@ struct Linked {
     places: Places,
 }
 
-/// A loaded component. Shared by all tenants; each call has an instance of its own.
+/// A loaded component. Shared by all tenants, which share no instance of it.
 pub struct Plugin {
     runtime: Runtime,
     manifest: Manifest,
@@ -337,14 +338,16 @@ impl Plugin {
         ) -> wasmtime::Result<T>,
     ) -> Result<T, PluginError> {
         let place = self.enter(budget.wall, &whose).await?;
-        self.call_at(place, budget, call_id, hook, whose.clone(), work)
+        self.call_at(place, None, budget, call_id, hook, whose.clone(), work)
             .await
     }
 
-    /// Runs `work` on a fresh instance, within its time.
+    /// Runs `work` within its time: on an instance of the shelf, or on a fresh one, which then goes there where there is one.
+    #[expect(clippy::too_many_arguments, reason = "the frame around every call")]
     pub(crate) async fn call_at<T>(
         &self,
         place: Place<'_>,
+        shelf: Option<&Arc<Shelf>>,
         budget: Budget,
         call_id: String,
         hook: Option<HookName>,
@@ -366,25 +369,47 @@ impl Plugin {
                 hook,
                 meter: meter.clone(),
             };
-            let mut store = store(&self.runtime, plan);
-            let outcome = match pre.instantiate_async(&mut store).await {
-                Ok(instance) => work(&mut store, instance).await,
-                Err(error) => Err(error),
-            };
-            let state = store.into_data();
-            let left_out = state.left_out();
-            if left_out > 0 {
-                tracing::info!(
-                    plugin = &*self.id,
-                    left_out,
-                    "a plugin wrote more lines than a call may"
-                );
+            match shelf.and_then(|shelf| shelf.take()) {
+                Some(mut warm) => {
+                    renew(&mut warm.store, plan);
+                    let outcome = work(&mut warm.store, warm.instance).await;
+                    let outcome = self.told(warm.store.data(), outcome)?;
+                    if let Some(shelf) = shelf.filter(|_| warm.store.data().roomy()) {
+                        shelf.put(warm);
+                    }
+                    Ok(outcome)
+                }
+                None => {
+                    let mut store = store(&self.runtime, plan);
+                    let instance = pre.instantiate_async(&mut store).await;
+                    let instance = instance.map_err(|error| blame(store.data(), &error))?;
+                    let outcome = work(&mut store, instance).await;
+                    let outcome = self.told(store.data(), outcome)?;
+                    if let Some(shelf) = shelf.filter(|_| store.data().roomy())
+                        && let Some(place) = self.runtime.rooms().warm()
+                    {
+                        shelf.put(Warm::first(store, instance, place));
+                    }
+                    Ok(outcome)
+                }
             }
-            outcome.map_err(|error| blame(&state, &error))
         });
         let timely = tokio::time::timeout(budget.wall, metered).await;
         drop(place);
         timely.unwrap_or(Err(PluginError::Time(budget.wall.as_millis())))
+    }
+
+    /// What came of a call, as an operator can understand it.
+    fn told<T>(&self, state: &CallState, outcome: wasmtime::Result<T>) -> Result<T, PluginError> {
+        let left_out = state.left_out();
+        if left_out > 0 {
+            tracing::info!(
+                plugin = &*self.id,
+                left_out,
+                "a plugin wrote more lines than a call may"
+            );
+        }
+        outcome.map_err(|error| blame(state, &error))
     }
 }
 

@@ -38,6 +38,10 @@ pub struct Capabilities {
     /// Whether it may tell administrators something.
     #[serde(default)]
     pub notify: bool,
+    /// Whether an instance of it may serve several calls of a tenant, one after the other, and so keep its memory between them.
+    /// Deterministic hooks begin afresh each time in any case.
+    #[serde(default)]
+    pub reuse: bool,
 }
 
 /// What a plugin sees of devices.
@@ -91,10 +95,15 @@ impl DeviceRights {
 fn covers(right: &str, fact: &str) -> bool {
     right
         .strip_prefix("fact:")
-        .is_some_and(|name| match name.strip_suffix('*') {
-            Some(prefix) => fact.starts_with(prefix),
-            None => fact == name,
-        })
+        .is_some_and(|pattern| names(pattern, fact))
+}
+
+/// Whether `NAME` or `PREFIX.*` means this fact.
+pub(crate) fn names(pattern: &str, fact: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(prefix) => fact.starts_with(prefix),
+        None => fact == pattern,
+    }
 }
 
 /// Whether one right of reading is a part of another.
@@ -234,6 +243,7 @@ impl Capabilities {
             }),
             metrics: both(&self.metrics, &other.metrics),
             notify: self.notify && other.notify,
+            reuse: self.reuse && other.reuse,
         }
     }
 
@@ -271,6 +281,7 @@ impl Capabilities {
             (self.facts.set, "set facts below its id"),
             (self.http.private, "ask hosts in private networks"),
             (self.notify, "tell administrators something"),
+            (self.reuse, "keep its memory from one call to the next"),
         ] {
             if held {
                 all.insert(sentence.to_owned());
@@ -437,7 +448,7 @@ mod tests {
         toml::from_str(toml).unwrap()
     }
 
-    const ALL: &str = "secrets = [\"s\"]\nmetrics = [\"m\"]\nnotify = true\n[devices]\nread = [\"core\", \"fact:a.*\"]\nsearch = true\nhistory = true\n[commands]\nenqueue = [\"DeviceLock\"]\nwake = true\n[facts]\nset = true\n[http]\nhosts = [\"https://api.example.org\"]\nmethods = [\"GET\"]\n[kv]\nquota-kib = 10\n";
+    const ALL: &str = "secrets = [\"s\"]\nmetrics = [\"m\"]\nnotify = true\nreuse = true\n[devices]\nread = [\"core\", \"fact:a.*\"]\nsearch = true\nhistory = true\n[commands]\nenqueue = [\"DeviceLock\"]\nwake = true\n[facts]\nset = true\n[http]\nhosts = [\"https://api.example.org\"]\nmethods = [\"GET\"]\n[kv]\nquota-kib = 10\n";
 
     #[test]
     fn every_wish_is_refused_by_name_where_its_right_is_missing() {

@@ -10,6 +10,8 @@ use parking_lot::Mutex;
 use pomona_engine::TenantId;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
+use crate::warm;
+
 /// Calls of one plugin for one tenant at the same time.
 const OF_A_PLUGIN: usize = 8;
 /// Calls of one tenant at the same time.
@@ -33,6 +35,7 @@ impl Default for Room {
 pub(crate) struct Rooms {
     all: Semaphore,
     aside: Arc<Semaphore>,
+    warm: Arc<Semaphore>,
     tenants: Mutex<HashMap<TenantId, Arc<Semaphore>>>,
 }
 
@@ -50,6 +53,7 @@ impl Rooms {
         Self {
             all: Semaphore::new(all as usize),
             aside: Arc::new(Semaphore::new(ASIDE as usize)),
+            warm: Arc::new(Semaphore::new(warm::OF_ALL as usize)),
             tenants: Mutex::default(),
         }
     }
@@ -57,6 +61,11 @@ impl Rooms {
     /// A place for a call whose answer is only compared, if one is free; nobody waits for one.
     pub(crate) fn beside(&self) -> Option<OwnedSemaphorePermit> {
         self.aside.clone().try_acquire_owned().ok()
+    }
+
+    /// A place for an instance that waits for its next call, if one is free.
+    pub(crate) fn warm(&self) -> Option<OwnedSemaphorePermit> {
+        self.warm.clone().try_acquire_owned().ok()
     }
 
     /// Waits for a place: first for one of the plugin's `own`, then for one of the tenant's, then for one of all.

@@ -65,7 +65,10 @@ fn figure(line: &str) -> Result<Figure> {
         name: text("name"),
         value: told["value"].as_f64().context("a figure without a value")?,
         unit,
-        conditions: format!("{}, fresh instance", text("plugin")),
+        conditions: match text("name").contains("used again") {
+            true => format!("{}, an instance that has answered before", text("plugin")),
+            false => format!("{}, fresh instance", text("plugin")),
+        },
     })
 }
 
@@ -78,7 +81,9 @@ mod tests {
         let line = r#"{"plugin":"org.a.b","name":"compliance, median","value":11.5,"unit":"µs"}"#;
         let told = figure(line).unwrap();
         assert_eq!((told.value, told.unit), (11.5, "µs"));
-        assert!(told.conditions.contains("org.a.b"));
+        assert_eq!(told.conditions, "org.a.b, fresh instance");
+        let again = figure(&line.replace("compliance", "events, used again")).unwrap();
+        assert!(again.conditions.contains("answered before"));
         assert!(figure("nonsense").is_err());
     }
 }

@@ -12,7 +12,8 @@ use super::trust::{Revocations, TrustLevel};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::ids::TenantId;
-use crate::store::plugin_trials::{NO_TRIAL, TrialCount, TrialMode, TrialRow};
+use crate::store::plugin_trials::{NO_TRIAL, TrialMode, TrialRow};
+use crate::store::trial_counts::TrialCount;
 
 /// A version on trial as it is shown.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
@@ -77,7 +78,7 @@ pub struct TrialReport {
     pub tenants: Vec<TrialInTenant>,
     /// What was compared, by tenant and hook.
     pub hooks: Vec<TrialHook>,
-    /// The newest differences, the newest first; 200 of a tenant are kept.
+    /// The newest 200 differences of the tenant, or of all tenants together, the newest first; 200 of each tenant are kept.
     pub differences: Vec<TrialDifferenceView>,
 }
 

@@ -1,7 +1,8 @@
 //! Background work: reconcilers without input, idempotent, woken by a signal or by a timer.
 //!
 //! Owns: expiry of commands, the end of pending enrollments that never completed, certificate renewal, time
-//! partitions, values of plugins' former versions. Each may run on several nodes at once: what it does, it does under the device's lock, and looks again.
+//! partitions, values of plugins' former versions. Each may run on several nodes at once: what it does, it does under the lock of the
+//! device, or of the plugin, and looks again.
 
 use std::time::Duration;
 

@@ -26,6 +26,7 @@ use crate::store::hot::{self, Leaving};
 use crate::store::queue::{self as rows, Entry, NewCommand, Target};
 use crate::store::sql::{Batch, Tx};
 use crate::store::{admin_audit, events, push};
+use crate::writer::Allowed;
 use crate::writer::places::{body_place, history_row, inputs_place};
 use crate::writer::template;
 
@@ -144,6 +145,7 @@ pub(super) struct Prepared {
     amended: Vec<Amendment>,
     refused: HashMap<EnrollmentId, String>,
     deferred: HashMap<EnrollmentId, (Micros, String)>,
+    allowed: HashMap<EnrollmentId, Allowed>,
 }
 
 impl Engine {
@@ -260,6 +262,7 @@ impl Engine {
             amended,
             refused: HashMap::new(),
             deferred: HashMap::new(),
+            allowed: HashMap::new(),
         };
         self.judge_targets(&mut prepared).await?;
         Ok(prepared)
@@ -267,7 +270,9 @@ impl Engine {
 
     /// Asks the validating hooks, target by target.
     async fn judge_targets(&self, prepared: &mut Prepared) -> Result<()> {
+        let generation = self.shared().hooks.generation();
         let hooks = self.shared().hooks.of(prepared.tenant);
+        let for_delivery = hooks.judges_early(&prepared.request_type);
         let asked = hooks
             .validate
             .iter()
@@ -291,6 +296,14 @@ impl Engine {
                 .validate(Stage::Enqueue, self.now(), &snapshot, &draft)
                 .await;
             match verdict {
+                CommandVerdict::Allow { valid_until } if for_delivery => {
+                    let allowed = Allowed {
+                        device_revision: snapshot.revision,
+                        hooks: generation,
+                        until: valid_until,
+                    };
+                    _ = prepared.allowed.insert(target.enrollment, allowed)
+                }
                 CommandVerdict::Allow { .. } => {}
                 CommandVerdict::Veto(reason) => {
                     _ = prepared.refused.insert(target.enrollment, reason)
@@ -472,6 +485,11 @@ impl Engine {
             });
         }
         rows::insert_deliveries(tx, now, command, &entries).await?;
+        for (channel, allowed) in &prepared.allowed {
+            // Should the transaction come to nothing, nobody will ask about this command.
+            let remembered = &self.shared().allowed;
+            remembered.remember(*channel, command.id, *allowed);
+        }
         if prepared.request.push {
             push::mark_due(tx, now.max(command.not_before), &ids).await?;
         }

@@ -25,7 +25,7 @@ use crate::store::certificates::ForeignCertificate;
 use crate::store::hot::Ask;
 use crate::store::snapshot;
 use crate::writer::{
-    Answer, CheckInAnswer, CheckInJob, Decision, JudgeRequest, Judged, ReportJob, Work,
+    Allowed, Answer, CheckInAnswer, CheckInJob, Decision, JudgeRequest, Judged, ReportJob, Work,
 };
 
 /// Who sends a request: the certificate that was shown, whichever way it came.
@@ -276,10 +276,10 @@ impl Engine {
     /// Asks the delivery hooks about one command for one channel.
     async fn judge(&self, request: &JudgeRequest) -> Result<Judged> {
         let now = self.now();
-        let snapshot = self
-            .snapshot(request.tenant, request.device, request.enrollment)
-            .await?;
+        let generation = self.shared().hooks.generation();
         let mut tx = self.store().begin_read().await?;
+        let snapshot =
+            snapshot::read(&mut tx, request.tenant, request.device, request.enrollment).await?;
         let sealed =
             crate::store::hot::bodies(&mut tx, &[(request.tenant, request.body_hash.clone())])
                 .await?;
@@ -317,6 +317,18 @@ impl Engine {
                 CommandVerdict::Defer(until, reason) => Verdict::Hold { until, reason },
             }
         };
+        if let Verdict::Allow { until } = verdict {
+            // For a second sending, and for a device that was busy.
+            let allowed = Allowed {
+                device_revision: snapshot.revision,
+                hooks: generation,
+                until,
+            };
+            let shared = self.shared();
+            shared
+                .allowed
+                .remember(request.enrollment, request.command, allowed);
+        }
         Ok(Judged {
             seq: request.seq,
             device_revision: snapshot.revision,

@@ -23,7 +23,7 @@ use crate::identity::{Issuer, IssuerOptions};
 use crate::ids::{DeviceId, EnrollmentId, TenantId};
 use crate::push::{ApnsTransport, PushOptions, Pusher, PusherHandle};
 use crate::store::Store;
-use crate::writer::{RecentRefusals, Shared, Writer};
+use crate::writer::{AllowedUntil, RecentRefusals, Shared, Writer};
 
 mod assess;
 mod background;
@@ -198,6 +198,7 @@ impl Engine {
             wake_observers: watch::channel(0).0,
             expired: Mutex::default(),
             refusals: RecentRefusals::default(),
+            allowed: AllowedUntil::default(),
         });
         let (writer, writer_ended) = Writer::start(shared.clone())?;
         let engine = Self(Arc::new(Inner {

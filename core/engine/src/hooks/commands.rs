@@ -163,7 +163,11 @@ impl Hooks {
                     if automation && destructive(&draft.request_type) {
                         vetoes.push(format!("{name} could not be asked"));
                     } else {
-                        until = until.min(now + UNASKED_VALID);
+                        // While it is queued nobody waits for it to go: it is asked again before it does.
+                        until = until.min(match stage {
+                            Stage::Enqueue => now,
+                            Stage::Delivery => now + UNASKED_VALID,
+                        });
                     }
                 }
             }

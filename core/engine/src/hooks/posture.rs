@@ -1,6 +1,6 @@
 //! Hooks that look at a device and change nothing: what is wrong with it, and which declarations it should have.
 //!
-//! Owns: their traits and what they say. They are deterministic: the same question gets the same answer, so that what was said
+//! Owns: their traits, what they say, and which answers can be kept. They are deterministic: the same question gets the same answer, so that what was said
 //! can be asked again and explained. When they are asked is for `engine::assess`.
 
 use async_trait::async_trait;

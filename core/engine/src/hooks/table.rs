@@ -27,6 +27,7 @@ struct Sets {
     everywhere: Arc<Hooks>,
     tenants: HashMap<TenantId, Arc<Hooks>>,
     observers: Vec<Watching>,
+    generation: u64,
 }
 
 /// An observer, and whose events it gets: those of one tenant, or of all.
@@ -46,6 +47,7 @@ impl From<Hooks> for HookTable {
                 everywhere: Arc::new(everywhere),
                 tenants: HashMap::new(),
                 observers,
+                generation: 0,
             }),
             changes,
         }))
@@ -78,10 +80,17 @@ impl HookTable {
             .clone()
     }
 
+    /// The number of the hooks that are in force, raised with every replacement. Who reads it before the hooks never takes
+    /// what former hooks said for the word of the present ones.
+    pub(crate) fn generation(&self) -> u64 {
+        self.0.sets.load().generation
+    }
+
     /// Puts other hooks in force for the tenants that are named; what holds everywhere stays and comes first. Calls
     /// that are under way end with the hooks they began with.
     pub fn replace(&self, tenants: HashMap<TenantId, Hooks>) {
-        let everywhere = self.0.sets.load().everywhere.clone();
+        let before = self.0.sets.load();
+        let everywhere = before.everywhere.clone();
         let mut observers: Vec<Watching> = watching(None, &everywhere).collect();
         for (tenant, hooks) in &tenants {
             observers.extend(watching(Some(*tenant), hooks));
@@ -94,6 +103,7 @@ impl HookTable {
             everywhere,
             tenants,
             observers,
+            generation: before.generation + 1,
         }));
         self.0.changes.send_modify(|changes| *changes += 1);
     }

@@ -33,6 +33,15 @@ pub(crate) struct FactChange<'a> {
 }
 
 impl Store {
+    /// Whether any tenant has a group of this name.
+    pub(crate) async fn any_group(&self, name: &str) -> Result<bool> {
+        let mut tx = self.begin_read().await?;
+        let sql = "SELECT 1 FROM device_group WHERE name = ? LIMIT 1";
+        let row = tx.query_one(sql, args![name]).await?;
+        tx.rollback().await?;
+        Ok(row.is_some())
+    }
+
     pub(crate) async fn insert_group(
         &self,
         actor: Actor,

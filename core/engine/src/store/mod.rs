@@ -53,6 +53,7 @@ pub(crate) mod snapshot;
 pub(crate) mod sql;
 #[cfg(test)]
 mod tests;
+pub(crate) mod trial_counts;
 pub(crate) mod values;
 
 use kept::Keeper;

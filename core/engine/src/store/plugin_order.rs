@@ -46,13 +46,27 @@ impl Store {
         plugins::lock(&mut tx, id)
             .await?
             .ok_or(Error::NotFound("the plugin"))?;
+        let sql = "SELECT phase, priority FROM plugin_order WHERE plugin_id = ?";
+        let row = tx.query_one(sql, args![id]).await?;
+        let before = match row {
+            Some(row) => PluginOrder {
+                phase: Phase::from_number(row.int(0)?),
+                priority: row.int(1)?,
+            },
+            None => PluginOrder::default(),
+        };
         tx.execute(
             "INSERT INTO plugin_order (plugin_id, phase, priority) VALUES (?, ?, ?)
              ON CONFLICT (plugin_id) DO UPDATE SET phase = excluded.phase, priority = excluded.priority",
             args![id, order.phase.number(), order.priority],
         )
         .await?;
-        let entry = operator(actor, "plugin.order", id, json!(order));
+        let entry = operator(
+            actor,
+            "plugin.order",
+            id,
+            json!({ "order": order, "before": before }),
+        );
         admin_audit::append(&mut tx, now, entry).await?;
         tx.commit().await
     }

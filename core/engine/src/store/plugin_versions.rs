@@ -203,6 +203,7 @@ impl Store {
             )
             .await?;
         tx.rollback().await?;
+        let mut done = 0;
         for row in &due {
             let plugin = row.text(0)?;
             let mut tx = self.begin().await?;
@@ -214,6 +215,7 @@ impl Store {
                     args![plugin.as_str(), now],
                 )
                 .await?;
+            done += usize::from(ours == 1);
             if ours == 1
                 && let Some(schema) = live.and_then(|row| row.kv_schema)
             {
@@ -225,7 +227,7 @@ impl Store {
             }
             tx.commit().await?;
         }
-        Ok(due.len())
+        Ok(done)
     }
 }
 

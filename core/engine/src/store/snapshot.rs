@@ -1,7 +1,9 @@
 //! Reads what hooks are told of a device.
 //!
-//! Owns: one read of a device, its channel and its facts, taken at one revision.
+//! Owns: one read of a device, its channel and its facts, taken at one revision; and its groups alone, by which a version on
+//! trial is chosen.
 
+use super::Store;
 use super::sql::{Tx, args};
 use crate::enrollment::EnrollmentState;
 use crate::error::{Error, Result};
@@ -69,6 +71,33 @@ pub(crate) async fn read(
         snapshot.groups.push(row.text(0)?);
     }
     Ok(snapshot)
+}
+
+impl Store {
+    /// How a device names itself, and the groups that it is in; none when the tenant has no such device.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the database does not answer.
+    pub async fn device_place(
+        &self,
+        tenant: TenantId,
+        device: DeviceId,
+    ) -> Result<Option<(String, Vec<String>)>> {
+        let mut tx = self.begin_read().await?;
+        let sql = "SELECT ident FROM device WHERE tenant_id = ? AND id = ?";
+        let row = tx.query_one(sql, args![tenant, device]).await?;
+        let rows = tx
+            .query(
+                "SELECT g.name FROM group_member m JOIN device_group g ON g.id = m.group_id
+                 WHERE m.device_id = ? AND g.tenant_id = ? ORDER BY g.name",
+                args![device, tenant],
+            )
+            .await?;
+        tx.rollback().await?;
+        let Some(row) = row else { return Ok(None) };
+        let groups = rows.iter().map(|row| row.text(0)).collect::<Result<_>>()?;
+        Ok(Some((row.text(0)?, groups)))
+    }
 }
 
 /// Enrolled devices with their device channels, in the order of their ids.

@@ -38,10 +38,12 @@ mod refusals;
 mod reports;
 pub(crate) mod template;
 pub(crate) mod transitions;
+mod verdicts;
 
 pub(crate) use checkins::{CheckInAnswer, CheckInJob, Decision};
 pub(crate) use refusals::RecentRefusals;
 use transitions::Aftermath;
+pub(crate) use verdicts::{Allowed, AllowedUntil};
 
 /// Requests that may wait for the writer; beyond that a request is told to come back.
 const WAITING: usize = 4_096;
@@ -64,6 +66,7 @@ pub(crate) struct Shared {
     pub(crate) wake_observers: tokio::sync::watch::Sender<u64>,
     pub(crate) expired: Mutex<HashSet<EnrollmentId>>,
     pub(crate) refusals: RecentRefusals,
+    pub(crate) allowed: AllowedUntil,
 }
 
 impl Shared {

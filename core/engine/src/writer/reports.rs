@@ -5,6 +5,7 @@
 //! request applied. Long, since it is one walk in order: load, judge, hear, choose, write.
 
 use std::collections::HashMap;
+use std::collections::btree_map::Entry;
 
 use bytes::Bytes;
 use pomona_protocol::Status;
@@ -22,7 +23,8 @@ use crate::error::{Error, Result};
 use crate::event::{EventKind, NewEvent};
 use crate::ids::{CommandId, EnrollmentId, TenantId};
 use crate::queue::{
-    Choice, Disposition, Heard, Hearing, Known, Open, OpenState, Outcome, Rules, choose, hear,
+    Choice, Disposition, Heard, Hearing, Known, Open, OpenState, Outcome, Rules, Verdict, choose,
+    hear,
 };
 use crate::seal::TenantKeys;
 use crate::store::hot::{self, Channel, Delivery, Found, Leaving, Moved, Named, Past, Want};
@@ -281,14 +283,25 @@ impl<'a> Line<'a> {
             .certificate
             .as_ref()
             .map_or(0, |c| c.device_revision);
-        let verdicts = self.job.verdicts(revision);
+        let mut verdicts = self.job.verdicts(revision);
+        let generation = shared.hooks.generation();
         let hooks = shared.hooks.of(self.job.ask.tenant);
-        choose(
-            rules,
-            &open,
-            |delivery| hooks.judges(&delivery.request_type),
-            &verdicts,
-        )
+        let judged = |delivery: &Open| hooks.judges(&delivery.request_type);
+        if let Some(channel) = &self.found.channel {
+            for delivery in open.iter().filter(|delivery| judged(delivery)) {
+                if let Entry::Vacant(unsaid) = verdicts.entry(delivery.seq)
+                    && let Some(until) = shared.allowed.until(
+                        channel.enrollment,
+                        delivery.command,
+                        revision,
+                        generation,
+                    )
+                {
+                    unsaid.insert(Verdict::Allow { until });
+                }
+            }
+        }
+        choose(rules, &open, judged, &verdicts)
     }
 
     fn judge_request(&self, channel: &Channel, seq: i64) -> Option<Answer> {
@@ -358,6 +371,9 @@ impl<'a> Line<'a> {
                         channel.sent_seq = 0;
                         self.found.outstanding = None;
                     }
+                    shared
+                        .allowed
+                        .forget(channel.enrollment, delivery.open.command);
                     let body = outcome_body(&delivery, outcome, self.job);
                     writes.events.extend(self.event(
                         EventKind::CommandOutcome,

@@ -26,14 +26,6 @@ impl Manifest {
             let advice = format!("name at least one of {}", known.join(", "));
             return Err(field("hooks", &advice));
         }
-        for (hook, matching) in &self.hooks {
-            for kind in &matching.kinds {
-                if pomona_engine::EventKind::from_word(kind).is_none() {
-                    let place = format!("hooks.{}.kinds", hook.as_str());
-                    return Err(field(&place, &format!("there is no event {kind}")));
-                }
-            }
-        }
         self.check_matching()?;
         self.check_rights()?;
         self.check_jobs()?;
@@ -48,6 +40,50 @@ impl Manifest {
 
     fn check_matching(&self) -> Result<(), ManifestError> {
         for (hook, matching) in &self.hooks {
+            let enrolled = hook.about_a_device() && *hook != HookName::Enrollment;
+            for (name, given, fits, advice) in [
+                (
+                    "request-types",
+                    &matching.request_types,
+                    hook.about_commands(),
+                    "only command-amend and command-validate are asked about commands",
+                ),
+                (
+                    "kinds",
+                    &matching.kinds,
+                    *hook == HookName::Events,
+                    "only events hears of what happened",
+                ),
+                (
+                    "platforms",
+                    &matching.platforms,
+                    hook.about_a_device(),
+                    "only enrollment, command-validate, compliance and declarations are asked about one device",
+                ),
+                ("groups", &matching.groups, enrolled, ENROLLED),
+                ("facts", &matching.facts, enrolled, ENROLLED),
+            ] {
+                let place = format!("hooks.{}.{name}", hook.as_str());
+                if !given.is_empty() && !fits {
+                    return Err(field(&place, advice));
+                }
+                if given.iter().any(String::is_empty) {
+                    return Err(field(&place, "leave out what is empty"));
+                }
+            }
+            for kind in &matching.kinds {
+                if pomona_engine::EventKind::from_word(kind).is_none() {
+                    let place = format!("hooks.{}.kinds", hook.as_str());
+                    return Err(field(&place, &format!("there is no event {kind}")));
+                }
+            }
+            for fact in &matching.facts {
+                if fact.strip_suffix('*').unwrap_or(fact).contains('*') || fact.len() > 128 {
+                    let place = format!("hooks.{}.facts", hook.as_str());
+                    let advice = format!("{fact:?} is neither NAME nor PREFIX.*");
+                    return Err(field(&place, &advice));
+                }
+            }
             for platform in &matching.platforms {
                 if !PLATFORMS.contains(&platform.as_str()) {
                     let place = format!("hooks.{}.platforms", hook.as_str());
@@ -203,6 +239,8 @@ pub(super) fn check_api(api: &str) -> Result<(), ManifestError> {
 const PLATFORMS: [&str; 6] = ["ios", "ipados", "macos", "tvos", "watchos", "visionos"];
 /// Methods of requests to the outside.
 const METHODS: [&str; 6] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"];
+const ENROLLED: &str =
+    "only command-validate, compliance and declarations are asked about an enrolled device";
 const EVERY: &str = "write a number and m, h or d, from 1m to 365d, such as 6h";
 const PLAIN: &str = "use 1 to 64 of a-z, 0-9, - and _, beginning with a letter";
 

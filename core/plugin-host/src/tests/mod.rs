@@ -11,6 +11,7 @@ mod limits;
 mod settings;
 mod stability;
 mod trials;
+mod warm;
 mod workbench;
 
 use std::sync::Arc;

@@ -7,8 +7,8 @@ use serde_json::{Map, Value};
 
 use super::Question;
 use crate::convert::family;
-use crate::hooks::{concerns, size_of_question};
-use crate::manifest::{HookName, Manifest};
+use crate::hooks::size_of_question;
+use crate::manifest::{HookName, Manifest, Matching};
 use crate::plugin::Plugin;
 
 /// The function of `compliance` that is asked about no device.
@@ -31,20 +31,40 @@ fn is_asked(manifest: &Manifest, question: &Question) -> bool {
         return false;
     };
     match hook {
-        HookName::CommandAmend | HookName::CommandValidate => {
-            let command = question.input.get("command");
-            let request_type = command.and_then(|command| command.get("request-type"));
-            matching.wants(request_type.and_then(Value::as_str).unwrap_or_default())
+        HookName::CommandAmend => matching.wants(type_in(question)),
+        HookName::CommandValidate => {
+            matching.wants(type_in(question)) && concerns(hook, matching, question)
         }
-        HookName::Compliance | HookName::Declarations => {
-            about_no_device(question) || concerns(matching, family_in(question))
+        HookName::Enrollment | HookName::Compliance | HookName::Declarations => {
+            about_no_device(question) || concerns(hook, matching, question)
         }
-        HookName::Enrollment
-        | HookName::Events
-        | HookName::Jobs
-        | HookName::Routes
-        | HookName::Panels => true,
+        HookName::Events | HookName::Jobs | HookName::Routes | HookName::Panels => true,
     }
+}
+
+/// The type of the command that a question is about.
+fn type_in(question: &Question) -> &str {
+    let command = question.input.get("command");
+    let request_type = command.and_then(|command| command.get("request-type"));
+    request_type.and_then(Value::as_str).unwrap_or_default()
+}
+
+fn concerns(hook: HookName, matching: &Matching, question: &Question) -> bool {
+    let device = device_in(question);
+    let facts = device.map(facts_of).unwrap_or_default();
+    let groups = device.and_then(|device| device.get("groups")?.as_array());
+    let groups = groups.into_iter().flatten().filter_map(Value::as_str);
+    let facts = facts.keys().map(String::as_str);
+    matching.concerns(hook, device.and_then(family_in), groups, facts)
+}
+
+/// The device that a question is about.
+fn device_in(question: &Question) -> Option<&Map<String, Value>> {
+    let asked = match question.input.get("request") {
+        Some(request) => request.get("device"),
+        None => question.input.get("device"),
+    };
+    asked?.as_object()
 }
 
 /// Bytes of a question to a deterministic hook, counted as on a server.
@@ -72,9 +92,8 @@ fn about_no_device(question: &Question) -> bool {
     question.function.as_deref() == Some(RULES)
 }
 
-/// The family of the device that a question is about.
-fn family_in(question: &Question) -> Option<&str> {
-    let device = question.input.get("device")?;
+/// The family of a device in a question.
+fn family_in(device: &Map<String, Value>) -> Option<&str> {
     match device.get("platform") {
         Some(platform) => platform.as_str(),
         None => device.get("model")?.as_str().and_then(family),
@@ -119,7 +138,9 @@ mod tests {
     fn a_question_is_asked_as_the_manifest_wants_it() {
         let manifest = manifest(
             "[hooks.command-validate]\nrequest-types = [\"EraseDevice\"]\n\
-             [hooks.compliance]\nplatforms = [\"ipados\"]\n[hooks.declarations]\n",
+             platforms = [\"ipados\"]\n[hooks.enrollment]\nplatforms = [\"ipados\"]\n\
+             [hooks.compliance]\nplatforms = [\"ipados\"]\n[hooks.declarations]\ngroups = [\"a\", \"b\"]\n\
+             facts = [\"x.*\", \"y\"]\n",
         );
         let of = |request_type: &str| json!({ "command": { "request-type": request_type } });
         let ipad = json!({ "device": { "platform": "ipados" } });
@@ -138,8 +159,39 @@ mod tests {
             ("compliance", json!({}), false),
             ("compliance", mac.clone(), false),
             ("compliance", car.clone(), false),
-            ("declarations", mac, true),
-            ("declarations", car, true),
+            (
+                "command-validate",
+                json!({ "command": { "request-type": "EraseDevice" }, "device": { "platform": "macos" } }),
+                false,
+            ),
+            ("enrollment", json!({ "request": mac }), false),
+            (
+                "enrollment",
+                json!({ "request": { "device": { "model": "iPad13,18" } } }),
+                true,
+            ),
+            ("enrollment", json!({ "request": { "device": {} } }), true),
+            ("declarations", mac, false),
+            (
+                "declarations",
+                json!({ "device": { "groups": ["b", "c"], "facts-json": { "x.y": {} } } }),
+                true,
+            ),
+            (
+                "declarations",
+                json!({ "device": { "groups": ["b"], "facts-json": { "y": {} } } }),
+                true,
+            ),
+            (
+                "declarations",
+                json!({ "device": { "groups": ["c"], "facts-json": { "y": {} } } }),
+                false,
+            ),
+            (
+                "declarations",
+                json!({ "device": { "groups": ["a"], "facts-json": { "yy": {}, "x": {} } } }),
+                false,
+            ),
             ("settings", json!({}), true),
         ] {
             let question = question(hook, input);

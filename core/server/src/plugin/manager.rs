@@ -5,6 +5,7 @@
 
 mod asked;
 mod settings;
+mod states;
 mod trial;
 
 use std::collections::HashMap;
@@ -108,6 +109,7 @@ pub(crate) struct Manager {
     orders: Mutex<HashMap<String, PluginOrder>>,
     /// Versions on trial beside them.
     trials: trial::Trials,
+    states: Mutex<states::Counts>,
     /// Held while what stands in the database is read and put in force, which takes no time.
     settling: tokio::sync::Mutex<()>,
     /// Held while code is made ready, which can take minutes.
@@ -140,6 +142,7 @@ impl Manager {
             suspended: Mutex::default(),
             orders: Mutex::default(),
             trials: trial::Trials::new(engine),
+            states: Mutex::default(),
             settling: tokio::sync::Mutex::default(),
             loading: tokio::sync::Mutex::default(),
         });
@@ -194,6 +197,7 @@ impl Manager {
         if self.judge_trials().await? {
             self.settle(&[]).await?;
         }
+        self.tell_states();
         Ok(())
     }
 

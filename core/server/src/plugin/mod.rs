@@ -288,10 +288,20 @@ fn rights(manifest: &Manifest) -> Vec<String> {
         .hooks
         .iter()
         .map(|(hook, matching)| {
-            let of = [&matching.request_types[..], &matching.kinds[..]].concat();
+            let parts = [
+                ("", &matching.request_types),
+                ("", &matching.kinds),
+                ("platforms ", &matching.platforms),
+                ("groups ", &matching.groups),
+                ("facts ", &matching.facts),
+            ];
+            let of = parts.into_iter().filter(|(_, wanted)| !wanted.is_empty());
+            let of: Vec<String> = of
+                .map(|(what, wanted)| format!("{what}{}", wanted.join(", ")))
+                .collect();
             match of.is_empty() {
                 true => format!("hook {}: everything", hook.as_str()),
-                false => format!("hook {}: {}", hook.as_str(), of.join(", ")),
+                false => format!("hook {}: {}", hook.as_str(), of.join("; ")),
             }
         })
         .collect();

@@ -5,11 +5,10 @@ use crate::actor::Actor;
 use crate::admin::trust::{TrustLevel, Vouched};
 use crate::error::Error;
 use crate::ids::TenantId;
-use crate::store::plugin_trials::{
-    NEWEST, TrialCount, TrialDifference, TrialMode, TrialOf, TrialRow,
-};
+use crate::store::plugin_trials::{TrialMode, TrialRow};
 use crate::store::plugin_versions::Coming;
 use crate::store::plugins::PluginRow;
+use crate::store::trial_counts::{NEWEST, TrialCount, TrialDifference, TrialOf};
 
 const PLUGIN: &str = "org.example.a";
 

@@ -13,6 +13,7 @@ use pomona_plugin_host::{Capabilities, Figures, Latencies, Package};
 use serde_json::Value;
 
 use super::settings::{against_schema, remarks};
+use super::states::state_of;
 use super::{Manager, unanswered};
 use crate::plugin::trust::keys_of;
 
@@ -128,13 +129,8 @@ impl PluginHost for Manager {
             });
         };
         let found = &found.enabled;
-        let (figures, failure) = (found.figures(), found.failure());
-        let (state, reason) = match (suspended, failure, figures.held_back) {
-            (true, ..) => ("suspended", None),
-            (_, Some(failure), _) => ("failed", Some(failure)),
-            (.., true) => ("degraded", figures.last_failure.clone()),
-            _ => ("active", None),
-        };
+        let figures = found.figures();
+        let (state, reason) = state_of(suspended, found, &figures);
         Some(health_of(figures, state, reason))
     }
 

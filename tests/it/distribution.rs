@@ -176,6 +176,39 @@ fn a_package_comes_out_of_a_foreign_registry_and_of_a_folder_as_it_went_in() {
     assert!(!told.contains("guessed"), "{told}");
 }
 
+#[test]
+fn a_registry_over_tls_is_asked_when_its_authority_is_known() {
+    let author = Author::new();
+    let own = rcgen::KeyPair::generate().unwrap();
+    let certificate = rcgen::CertificateParams::new(vec!["127.0.0.1".into()]).unwrap();
+    let certificate = certificate.self_signed(&own).unwrap().pem();
+    let registry =
+        Registry::start_with_tls(&author.path("registry"), &certificate, &own.serialize_pem())
+            .unwrap();
+    let (key, _) = author.key("publisher.key");
+    let package = author.package(&key);
+    let place = format!("oci://{}/plugins/welcome", registry.host());
+    let authority = shown(&author.path("registry/certificate.pem"));
+    let password = author.password();
+    let user = ["--username", Registry::USER, "--password-file", &password];
+    let access = [&user[..], &["--ca-file", &authority]].concat();
+
+    let told = author.bad(&[&["push", &package, &place], &user[..]].concat());
+    assert!(told.contains("cannot reach https://"), "{told}");
+    assert!(told.contains("certificate"), "{told}");
+    let pushed = author.good(&[&["push", &package, &place], &access[..]].concat());
+    let pinned = pushed["reference"].as_str().unwrap();
+    let pulled = author.good(&[&["pull", pinned, "--out", "pulled.pomona"], &access[..]].concat());
+    assert_eq!(pulled["package_digest"], pushed["package_digest"]);
+    assert_eq!(
+        std::fs::read(author.path("pulled.pomona")).unwrap(),
+        std::fs::read(&package).unwrap()
+    );
+    // A password is not sent in the clear to who speaks TLS.
+    let told = author.bad(&[&["pull", pinned, "--plain-http"], &user[..]].concat());
+    assert!(!told.contains(Registry::PASSWORD), "{told}");
+}
+
 struct Server {
     lab: Lab,
     binary: PathBuf,

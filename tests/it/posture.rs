@@ -270,6 +270,32 @@ async fn a_version_that_asks_for_more_waits_and_a_right_that_is_not_granted_is_n
     let path = stage.lab.tenant.path(&format!("devices/{device}/facts"));
     let facts = stage.lab.tenant.admin().get(&path).await.unwrap();
     assert_eq!(facts["items"], json!([]));
+
+    // A tenant grants less than the operator, never more, and keeps to it until it says otherwise.
+    let erase = stage.file(
+        "erase.json",
+        r#"{"commands": {"enqueue": ["EraseDevice", "DeviceLock"]}}"#,
+    );
+    let refused = stage
+        .bad(&["plugin", "enable", WELCOME, "--rights", &erase])
+        .await;
+    assert!(refused.contains("the operator does not grant"), "{refused}");
+    stage
+        .good(&["plugin", "enable", WELCOME, "--rights", &narrow])
+        .await;
+    for _ in 0..2 {
+        let refused = stage.bad(&rehearse).await;
+        assert!(
+            refused.contains("capabilities.facts.set is not granted"),
+            "{refused}"
+        );
+        // Said again without rights, those that stand stay.
+        stage.good(&["plugin", "enable", WELCOME]).await;
+    }
+    stage
+        .good(&["plugin", "enable", WELCOME, "--all-rights"])
+        .await;
+    assert_eq!(stage.json(&rehearse).await[0]["outcome"], "done");
     fleet.stop().await;
     stage.lab.stop().await.unwrap();
 }

@@ -56,6 +56,30 @@ impl Registry {
     /// # Errors
     /// The program is missing, or does not answer.
     pub fn start(folder: &Path) -> Result<Self> {
+        Self::open(folder, "")
+    }
+
+    /// Starts one that speaks TLS with this certificate and its key, both PEM.
+    ///
+    /// # Errors
+    /// The program is missing, or does not answer.
+    pub fn start_with_tls(folder: &Path, certificate: &str, key: &str) -> Result<Self> {
+        fs::create_dir_all(folder).context("make the folder of the registry")?;
+        let files = [
+            (folder.join("certificate.pem"), certificate),
+            (folder.join("key.pem"), key),
+        ];
+        for (file, text) in &files {
+            fs::write(file, text).context("write the certificate of the registry")?;
+        }
+        let [(certificate, _), (key, _)] = files;
+        Self::open(
+            folder,
+            &format!(", tls: {{certificate: {certificate:?}, key: {key:?}}}"),
+        )
+    }
+
+    fn open(folder: &Path, tls: &str) -> Result<Self> {
         let program = registry_program().context(
             "docker-registry is missing; `cargo xtask test` fetches it, or install the Debian package",
         )?;
@@ -69,7 +93,7 @@ impl Registry {
             "version: 0.1\nlog: {{level: error, accesslog: {{disabled: true}}}}\n\
              storage: {{filesystem: {{rootdirectory: {:?}}}}}\n\
              auth: {{htpasswd: {{realm: tests, path: {users:?}}}}}\n\
-             http: {{addr: \"127.0.0.1:{port}\", secret: of-a-test}}\n",
+             http: {{addr: \"127.0.0.1:{port}\", secret: of-a-test{tls}}}\n",
             folder.join("data")
         );
         fs::write(&settings, text).context("write the settings of the registry")?;

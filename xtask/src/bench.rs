@@ -66,7 +66,13 @@ const BENCHES: &[Bench] = &[
         name: "queue",
         measures: "round trips of commands: five cases on both back ends",
         makes_load: true,
-        run: queue::figures,
+        run: |surroundings| queue::figures(surroundings, queue::Cases::Plain),
+    },
+    Bench {
+        name: "queue-plugins",
+        measures: "the same with five plugins that judge every command, with five that never end, and without",
+        makes_load: true,
+        run: |surroundings| queue::figures(surroundings, queue::Cases::Plugins),
     },
     Bench {
         name: "plugin",

@@ -7,7 +7,11 @@
 mod history;
 mod plugins;
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, ensure};
 use pomona_simulator::{
@@ -67,8 +71,17 @@ const CASES: &[Case] = &[
     },
 ];
 
-/// All cases on both back ends.
-pub(super) fn figures(surroundings: &Surroundings) -> Result<Vec<Figure>> {
+/// What is to be measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cases {
+    /// The queue by itself.
+    Plain,
+    /// The queue with plugins that judge every command.
+    Plugins,
+}
+
+/// These cases on both back ends.
+pub(super) fn figures(surroundings: &Surroundings, cases: Cases) -> Result<Vec<Figure>> {
     let binary = build::server(true)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -80,18 +93,23 @@ pub(super) fn figures(surroundings: &Surroundings) -> Result<Vec<Figure>> {
             .prefix("pomona-bench-")
             .tempdir_in(&surroundings.dir)
             .context("make a folder")?;
-        let found = runtime.block_on(on(back_end, &binary, folder.path()));
+        let found = runtime.block_on(on(back_end, &binary, folder.path(), cases));
         figures.extend(found.with_context(|| back_end.name())?);
     }
     Ok(figures)
 }
 
-async fn on(back_end: BackEnd, binary: &Path, folder: &Path) -> Result<Vec<Figure>> {
+async fn on(back_end: BackEnd, binary: &Path, folder: &Path, cases: Cases) -> Result<Vec<Figure>> {
     let postgres = match back_end {
         BackEnd::Sqlite => None,
         BackEnd::Postgres => Some(Arc::new(PostgresServer::start(&folder.join("postgres"))?)),
     };
     let mut empty = Bench::open(binary, folder, "empty", postgres.clone()).await?;
+    if cases == Cases::Plugins {
+        let figures = plugins::figures(binary, &mut empty).await?;
+        empty.lab.stop().await?;
+        return Ok(figures);
+    }
     let mut full = Bench::open(binary, folder, "full", postgres).await?;
     full.lab.stop().await?;
     history::fill(&full.database, HISTORY)?;
@@ -113,7 +131,6 @@ async fn on(back_end: BackEnd, binary: &Path, folder: &Path) -> Result<Vec<Figur
         println!("{}: {}", back_end.name(), case.name);
         figures.extend(empty.case(case).await?);
     }
-    figures.extend(plugins::figures(binary, &mut empty).await?);
     empty.lab.stop().await?;
     Ok(figures)
 }
@@ -149,6 +166,8 @@ struct Bench {
 /// One run: what the load generator saw, and the processor time of each party.
 struct Run {
     report: LoadReport,
+    /// What it took to queue the commands, before the load began.
+    queueing: Duration,
     server: Duration,
     database: Duration,
     load: Duration,
@@ -203,9 +222,11 @@ impl Bench {
     }
 
     async fn run(&mut self, case: &Case) -> Result<Run> {
+        let begun = Instant::now();
         for _ in 0..COMMANDS {
             self.enqueue().await?;
         }
+        let queueing = begun.elapsed();
         let base = match case.mode {
             LoadMode::MutualTls => self.lab.folder().devices_url()?,
             _ => self.lab.folder().proxy_url()?,
@@ -236,8 +257,9 @@ impl Bench {
         #[expect(clippy::cast_precision_loss, reason = "a count of thousands")]
         let speed = report.round_trips as f64 / report.seconds;
         println!(
-            "  {speed:.0} round trips a second, p99 {:.1} ms",
-            report.p99_ms
+            "  {speed:.0} round trips a second, p99 {:.1} ms; queued in {:.1} s",
+            report.p99_ms,
+            queueing.as_secs_f64()
         );
         let [server, database, load, whole] = [0, 1, 2, 3].map(|party: usize| {
             let of = |times: &[ProcessorTime; 4]| times.get(party).copied().unwrap_or_default();
@@ -245,6 +267,7 @@ impl Bench {
         });
         Ok(Run {
             report,
+            queueing,
             server,
             database,
             load,
@@ -293,6 +316,12 @@ impl Bench {
         let state = run.machine;
         let mut figures = vec![
             figure("round trips", trips / run.report.seconds, "1/s"),
+            // One request for all devices; hooks that judge commands are asked about each.
+            figure(
+                "deliveries queued before",
+                trips / run.queueing.as_secs_f64(),
+                "1/s",
+            ),
             figure("p50", run.report.p50_ms, "ms"),
             figure("p99", run.report.p99_ms, "ms"),
             figure("processor, server", cost(run.server), "µs/trip"),

@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::caller::Caller;
+use super::plugin_host::refresh;
 use super::plugins::{self, InstalledPlugin};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
@@ -97,7 +98,7 @@ pub(crate) async fn set(
         .store()
         .order_plugin(caller.actor(), id, order)
         .await?;
-    plugins::refresh(engine).await;
+    refresh(engine).await;
     plugins::one(engine, id).await
 }
 

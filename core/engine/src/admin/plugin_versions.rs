@@ -4,7 +4,7 @@
 //! which version may be put in force again. What runs, and what code says of settings, is the [`PluginHost`]'s; no transaction
 //! is open while it is asked.
 //!
-//! [`PluginHost`]: super::plugins::PluginHost
+//! [`PluginHost`]: super::plugin_host::PluginHost
 
 use std::collections::HashMap;
 
@@ -13,7 +13,8 @@ use serde_json::Value;
 
 use super::caller::Caller;
 use super::instant::Instant;
-use super::plugins::{self, Inspected, InstalledPlugin, PluginHost};
+use super::plugin_host::{Inspected, PluginHost, host, refresh};
+use super::plugins::{self, InstalledPlugin};
 use crate::clock::Micros;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
@@ -83,7 +84,7 @@ pub(super) async fn put_in_force(
     source: Option<String>,
     before: Option<PluginRow>,
 ) -> Result<()> {
-    let host = plugins::host(engine)?;
+    let host = host(engine)?;
     let kv_before = match &before {
         None => None,
         Some(row) => kv_schema_of(engine.store(), host, row).await?,
@@ -165,7 +166,7 @@ pub(crate) async fn rollback(
     caller: &Caller,
     id: &str,
 ) -> Result<InstalledPlugin> {
-    let host = plugins::host(engine)?;
+    let host = host(engine)?;
     let store = engine.store();
     let rows = store.plugins().await?;
     let live = rows
@@ -209,7 +210,7 @@ pub(crate) async fn rollback(
             back: true,
         };
         if store.put_plugin_in_force(caller.actor(), coming).await? {
-            plugins::refresh(engine).await;
+            refresh(engine).await;
             return plugins::one(engine, id).await;
         }
     }

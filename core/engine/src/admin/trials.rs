@@ -7,7 +7,8 @@ use serde::Serialize;
 
 use super::caller::Caller;
 use super::instant::Instant;
-use super::plugins::{self, InstalledPlugin, PluginHealth, host, more_than_before, one, refresh};
+use super::plugin_host::{PluginHealth, host, refresh};
+use super::plugins::{self, InstalledPlugin, more_than_before, one};
 use super::trust::{Revocations, TrustLevel};
 use crate::engine::Engine;
 use crate::error::{Error, Result};

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::caller::Caller;
 use super::instant::Instant;
-use super::plugins;
+use super::plugin_host::{host, refresh};
 use crate::clock::Micros;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
@@ -184,7 +184,7 @@ pub struct NewRevocation {
 
 /// Whose packages are taken here.
 pub(crate) fn policy(engine: &Engine) -> Result<TrustPolicy> {
-    Ok(plugins::host(engine)?.trust())
+    Ok(host(engine)?.trust())
 }
 
 /// Everything that is revoked, the latest first.
@@ -218,7 +218,7 @@ pub(crate) async fn revoke(
         .store()
         .revoke_plugins(caller.actor(), row.clone())
         .await?;
-    plugins::refresh(engine).await;
+    refresh(engine).await;
     Ok(row.into())
 }
 
@@ -233,7 +233,7 @@ pub(crate) async fn unrevoke(engine: &Engine, caller: &Caller, name: &str) -> Re
         .store()
         .unrevoke_plugins(caller.actor(), kind, &value)
         .await?;
-    plugins::refresh(engine).await;
+    refresh(engine).await;
     Ok(())
 }
 

@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use crate::admin::plugins::PluginHost;
+use crate::admin::plugin_host::PluginHost;
 use crate::clock::{DAY, HOUR, Micros};
 use crate::error::Result;
 use crate::event::Event;

@@ -116,13 +116,19 @@ pub(crate) enum PluginVerb {
         #[arg(long)]
         installed: bool,
     },
-    /// Switch a plugin on in the tenant of --tenant, or change its settings.
+    /// Switch a plugin on in the tenant of --tenant, or change its settings or rights there; what is not given stays as it is.
     Enable {
         /// Its id.
         id: String,
         /// A file with its settings, as JSON.
         #[arg(long, value_name = "FILE")]
         settings: Option<PathBuf>,
+        /// A file with what the tenant grants it, in the form of a manifest's `capabilities`, as JSON: at most what the operator does.
+        #[arg(long, value_name = "FILE")]
+        rights: Option<PathBuf>,
+        /// Let it have again all that the operator grants.
+        #[arg(long, conflicts_with = "rights")]
+        all_rights: bool,
     },
     /// Switch a plugin off in the tenant of --tenant; its settings there are forgotten.
     Disable {
@@ -206,15 +212,29 @@ pub(crate) async fn run(verb: PluginVerb, place: &Place, dir: Option<&Path>) -> 
             revoke::warn_of_unsigned(&flat, &out);
             out.list(&flat, HERE)
         }
-        PluginVerb::Enable { id, settings } => {
-            let settings: Value = match settings {
-                None => json!({}),
-                Some(path) => serde_json::from_slice(&read(&path)?)
-                    .with_context(|| format!("{} is no JSON", path.display()))?,
-            };
+        PluginVerb::Enable {
+            id,
+            settings,
+            rights,
+            all_rights,
+        } => {
+            let file = |path: Option<PathBuf>| path.map(|path| json_in(&path)).transpose();
+            let (settings, rights) = (file(settings)?, file(rights)?);
             let api = api()?;
+            let all = api
+                .list(&api.in_tenant("plugins").await?, usize::MAX)
+                .await?;
+            let here = all.into_iter().find(|one| one["id"] == json!(id));
+            let here = here.filter(|one| one["enabled"] == json!(true));
+            let stands = |member: &str| here.as_ref()?.get(member).filter(|it| !it.is_null());
+            let settings = settings.or_else(|| stands("settings").cloned());
+            let rights =
+                rights.or_else(|| stands("tenant_rights").filter(|_| !all_rights).cloned());
+            let mut body = json!({ "settings": settings.unwrap_or_else(|| json!({})) });
+            if let Some(rights) = rights {
+                body["rights"] = rights;
+            }
             let path = api.in_tenant(&format!("plugins/{}", segment(&id))).await?;
-            let body = json!({ "settings": settings });
             let enabled = api.call(Method::PUT, &path, Some(&body), &[]).await?;
             out.one(&flat(enabled), HERE)
         }
@@ -322,6 +342,10 @@ async fn load(package: &Package) -> anyhow::Result<Plugin> {
         &artefacts,
     )
     .await?)
+}
+
+fn json_in(path: &Path) -> anyhow::Result<Value> {
+    serde_json::from_slice(&read(path)?).with_context(|| format!("{} is no JSON", path.display()))
 }
 
 fn read(path: &Path) -> anyhow::Result<Vec<u8>> {

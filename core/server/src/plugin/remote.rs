@@ -8,9 +8,9 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::Subcommand;
 use http::Method;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::{INSTALLED, read};
+use super::{INSTALLED, json_in, read};
 use crate::client::{Api, Column, Output, segment};
 
 const JOB: &[Column] = &[
@@ -152,8 +152,7 @@ pub(super) async fn run(verb: RemoteVerb, api: &Api, out: &Output) -> anyhow::Re
             out.said("the version that waited is gone", &gone)
         }
         RemoteVerb::Grant { id, rights } => {
-            let rights: Value = serde_json::from_slice(&read(&rights)?)
-                .with_context(|| format!("{} is no JSON", rights.display()))?;
+            let rights = json_in(&rights)?;
             let path = format!("plugins/{}/rights", segment(&id));
             let body = json!({ "rights": rights });
             let granted = api.call(Method::PUT, &path, Some(&body), &[]).await?;

@@ -51,8 +51,6 @@ pub(super) async fn figures(binary: &Path, bench: &mut Bench) -> Result<Vec<Figu
     println!("{name}: {PLUGINS} plugins on every command, suspended and not, turn about");
     bench.lab.stop().await?;
     bench.lab.set("--plugins-allow-unsigned", "true");
-    // As the case before has left it otherwise.
-    bench.lab.set("--database-commit-delay-ms", "0");
     bench.lab.start().await?;
     for number in 0..PLUGINS {
         install(binary, bench, number, false).await?;

@@ -14,8 +14,9 @@ use super::extract::{Anywhere, Asked, InTenant, PluginName, RevocationName};
 use super::json::JsonBody;
 use super::reply::{List, Reply};
 use crate::admin::plugin_order::{self, PluginOrder};
+use crate::admin::plugin_switches::{self, TenantPlugin};
 use crate::admin::plugin_versions;
-use crate::admin::plugins::{self, InstalledPlugin, TenantPlugin};
+use crate::admin::plugins::{self, InstalledPlugin};
 use crate::admin::trust::{self, NewRevocation, Revocation, TrustPolicy};
 use crate::error::Error;
 
@@ -238,7 +239,7 @@ pub(crate) async fn list(
     State(state): State<AdminState>,
     call: InTenant,
 ) -> Reply<List<TenantPlugin>> {
-    let all = plugins::of_tenant(&state.engine, call.tenant).await?;
+    let all = plugin_switches::of_tenant(&state.engine, call.tenant).await?;
     Ok(Json(List::whole(all)))
 }
 
@@ -270,7 +271,8 @@ pub(crate) async fn enable(
 ) -> Reply<TenantPlugin> {
     let (engine, caller) = (&state.engine, &call.caller);
     let (settings, rights) = (&switch.settings, switch.rights.as_ref());
-    let enabled = plugins::enable(engine, caller, call.tenant, &plugin, settings, rights).await?;
+    let enabled =
+        plugin_switches::enable(engine, caller, call.tenant, &plugin, settings, rights).await?;
     Ok(Json(enabled))
 }
 
@@ -282,6 +284,6 @@ pub(crate) async fn disable(
     call: InTenant,
     PluginName(plugin): PluginName,
 ) -> Result<StatusCode, Problem> {
-    plugins::disable(&state.engine, &call.caller, call.tenant, &plugin).await?;
+    plugin_switches::disable(&state.engine, &call.caller, call.tenant, &plugin).await?;
     Ok(StatusCode::NO_CONTENT)
 }

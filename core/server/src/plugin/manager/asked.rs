@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use pomona_engine::TenantId;
-use pomona_engine::admin::plugins::{Inspected, LatencyStep, PluginHealth, PluginHost};
+use pomona_engine::admin::plugin_host::{Inspected, LatencyStep, PluginHealth, PluginHost};
 use pomona_engine::admin::trust::TrustPolicy;
 use pomona_plugin_host::{Capabilities, Figures, Latencies, Package};
 use serde_json::Value;

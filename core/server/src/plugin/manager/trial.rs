@@ -8,15 +8,16 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use pomona_engine::admin::plugins::PluginHealth;
+use pomona_engine::admin::plugin_host::PluginHealth;
 use pomona_engine::hooks::Hooks;
 use pomona_engine::{Engine, PluginRow, SwitchRow, TenantId, TrialMode, TrialRow};
 use pomona_plugin_host::{Capabilities, Enabled, Package, Pair, Plugin, hooks_of};
 use serde_json::Value;
 
+use super::Manager;
 use super::asked::health_of;
+use super::loaded::Loaded;
 use super::settings::against_schema;
-use super::{Loaded, Manager};
 use crate::plugin::tally::Tally;
 
 /// What stands behind the id of a plugin whose version on trial is meant. No id holds a space.

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use super::Stage;
-use crate::admin::plugins::{Inspected, PluginHealth, PluginHost};
+use crate::admin::plugin_host::{Inspected, PluginHealth, PluginHost};
 use crate::admin::trust::{TrustLevel, TrustPolicy, Vouched};
 use crate::clock::{DAY, ManualClock, SystemEntropy};
 use crate::ids::TenantId;

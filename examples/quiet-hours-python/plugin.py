@@ -1,7 +1,7 @@
 """Quiet hours: a command that interrupts people waits for a window of time, in the device's own time zone.
 
-Judged while it is queued and again before it is sent, so that a device that comes back after the window waits for the
-next one.
+Judged while it is queued, and again before it is sent when the window has closed since, so that a device that comes back late
+waits for the next one.
 """
 
 import re

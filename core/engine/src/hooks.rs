@@ -61,6 +61,9 @@ pub enum HookError {
     Budget,
 }
 
+/// Facts that a snapshot carries at most.
+pub const MOST_FACTS: u32 = 500;
+
 /// One thing that is known of a device or its user.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct KnownFact {
@@ -93,7 +96,7 @@ pub struct DeviceSnapshot {
     pub product_name: Option<String>,
     /// `OSVersion`.
     pub os_version: Option<String>,
-    /// What is known besides, by name.
+    /// What is known besides, by name: the first [`MOST_FACTS`].
     pub facts: Vec<KnownFact>,
     /// The groups it is in, sorted.
     pub groups: Vec<String>,
@@ -204,7 +207,7 @@ pub enum CommandVerdict {
     Defer(Micros, String),
 }
 
-/// Judges commands, while they are queued and again at delivery. On error, time-out or absence: closed for
+/// Judges commands, while they are queued, and before they are sent when what was said then has run out. On error, time-out or absence: closed for
 /// destructive types sent by automation, else open.
 #[async_trait]
 pub trait CommandValidateHook: Send + Sync {

@@ -355,6 +355,113 @@ async fn other_hooks_are_asked_about_what_the_former_ones_allowed() {
 }
 
 #[tokio::test]
+async fn what_was_said_by_hooks_that_are_replaced_while_they_think_does_not_count() {
+    for backend in backends() {
+        let stage = Stage::with_hooks(backend, Hooks::default()).await;
+        let (card, enrollment) = stage.enroll(A).await;
+        let (table, tenant) = (stage.engine.hooks().clone(), stage.tenant);
+        let next = Judge::new(|_| Act::Say(CommandVerdict::Veto("not any more".into())));
+        let in_its_place = next.clone();
+        let former = Judge::new(move |q| {
+            if q.moment == Moment::Delivery {
+                table.replace([(tenant, judges(&in_its_place))].into());
+            }
+            Act::Say(q.allow())
+        });
+        let table = stage.engine.hooks();
+        table.replace([(tenant, judges(&former))].into());
+        let uuid = queue(&stage, "Settings", enrollment).await;
+        assert_eq!(ask(&stage, &card).await, None);
+        assert_eq!(history(&stage, &uuid).await, ["4 judge: not any more"]);
+        assert_eq!(next.questions(Moment::Delivery), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_tenant_whose_hooks_stay_the_same_is_not_asked_again_for_another_tenants_change() {
+    for backend in backends() {
+        let stage = Stage::with_hooks(backend, Hooks::default()).await;
+        let other = stage.add_tenant().await;
+        let (card, enrollment) = stage.enroll(A).await;
+        let own = Judge::new(|q| {
+            Act::Say(CommandVerdict::Allow {
+                valid_until: q.now + HOUR,
+            })
+        });
+        let table = stage.engine.hooks();
+        table.replace([(stage.tenant, judges(&own))].into());
+        let uuid = queue(&stage, "Settings", enrollment).await;
+        let theirs = Judge::new(|q| Act::Say(q.allow()));
+        let both = [(stage.tenant, judges(&own)), (other, judges(&theirs))];
+        table.replace(both.into());
+        assert_eq!(ask(&stage, &card).await, Some(uuid));
+        assert_eq!(own.questions(Moment::Delivery), 0);
+    }
+}
+
+#[tokio::test]
+async fn who_judges_deliveries_alone_is_asked_whatever_the_others_have_allowed() {
+    for backend in backends() {
+        let early = Judge::new(|q| {
+            Act::Say(CommandVerdict::Allow {
+                valid_until: q.now + HOUR,
+            })
+        });
+        let late = Judge::at_delivery(|_| Act::Say(CommandVerdict::Veto("too late".into())));
+        let mut hooks = judges(&early);
+        hooks.validate.push(late.clone());
+        let stage = Stage::with_hooks(backend, hooks).await;
+        let (card, enrollment) = stage.enroll(A).await;
+        let uuid = queue(&stage, "Settings", enrollment).await;
+        assert_eq!(late.questions(Moment::Enqueue), 0);
+        assert_eq!(ask(&stage, &card).await, None);
+        assert_eq!(history(&stage, &uuid).await, ["4 judge: too late"]);
+    }
+}
+
+#[tokio::test]
+async fn a_deferral_whose_time_has_come_allows_nothing_beyond() {
+    for backend in backends() {
+        let judge = Judge::new(|q| {
+            Act::Say(match q.moment {
+                Moment::Enqueue => CommandVerdict::Defer(q.now, "until now".into()),
+                Moment::Delivery => CommandVerdict::Veto("no".into()),
+            })
+        });
+        let stage = Stage::with_hooks(backend, judges(&judge)).await;
+        let (card, enrollment) = stage.enroll(A).await;
+        let uuid = queue(&stage, "Settings", enrollment).await;
+        assert_eq!(ask(&stage, &card).await, None);
+        assert_eq!(history(&stage, &uuid).await, ["4 judge: no"]);
+    }
+}
+
+#[tokio::test]
+async fn a_node_does_not_send_on_an_older_word_what_another_node_has_held() {
+    for backend in backends() {
+        let here = Judge::new(|q| {
+            Act::Say(match q.moment {
+                Moment::Enqueue => CommandVerdict::Allow {
+                    valid_until: q.now + HOUR,
+                },
+                Moment::Delivery => CommandVerdict::Veto("class has begun".into()),
+            })
+        });
+        let stage = Stage::with_hooks(backend, judges(&here)).await;
+        let (card, enrollment) = stage.enroll(A).await;
+        let uuid = queue(&stage, "Settings", enrollment).await;
+        let there = Judge::new(|q| Act::Say(CommandVerdict::Defer(q.now + SECOND, "class".into())));
+        let node = stage.with_other_hooks(judges(&there)).await;
+        let (_, body) = send_to(&node, stage.tenant, &card, false, idle(A)).await;
+        assert_eq!(command_uuid(&body), None);
+        stage.clock.advance(SECOND);
+        assert_eq!(ask(&stage, &card).await, None);
+        assert_eq!(history(&stage, &uuid).await, ["4 judge: class has begun"]);
+        node.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn a_hook_that_could_not_be_asked_while_queueing_is_asked_before_the_sending() {
     for backend in backends() {
         let judge = Judge::new(|q| match q.moment {

@@ -202,9 +202,7 @@ fn arm(store: &mut Store<CallState>, budget: Budget) {
 impl Drop for CallState {
     /// However the call ended, its caller may have left long before.
     fn drop(&mut self) {
-        let memory = self.account.memory();
-        self.whose.seen.memory(memory);
-        self.whose.memory.set(memory as f64);
+        self.note_memory();
     }
 }
 
@@ -236,9 +234,16 @@ impl CallState {
         &self.call_id
     }
 
-    /// Whether the memory of the guest leaves room for the calls to come.
+    /// Whether what the guest has leaves room for the calls to come.
     pub(crate) fn roomy(&self) -> bool {
-        self.account.memory() <= self.limits.memory / 2
+        self.account.roomy()
+    }
+
+    /// Notes how much memory the instance has had.
+    pub(crate) fn note_memory(&self) {
+        let memory = self.account.memory();
+        self.whose.seen.memory(memory);
+        self.whose.memory.set(memory as f64);
     }
 
     /// Counts a call of the host; after too many the guest is ended.

@@ -10,6 +10,7 @@ use std::time::Instant;
 use parking_lot::Mutex;
 use pomona_engine::{PrincipalId, TenantId};
 
+use crate::bindings::pomona::types::common::CallContext;
 use crate::breaker::Breaker;
 use crate::call::{CallState, Whose};
 use crate::limits::Budget;
@@ -18,7 +19,7 @@ use crate::plugin::{Places, Plugin, PluginError, call_id};
 use crate::record::{Figures, Instruments};
 use crate::rights::Capabilities;
 use crate::services::Services;
-use crate::warm::Shelf;
+use crate::warm::Rack;
 
 /// How a tenant has switched a plugin on.
 pub struct Switch {
@@ -43,8 +44,8 @@ pub struct Enabled {
     pub(crate) stamp: String,
     state: Arc<Mutex<(Breaker, Figures)>>,
     instruments: BTreeMap<HookName, Instruments>,
-    /// Instances for the next calls, where it may keep any.
-    shelf: Option<Arc<Shelf>>,
+    /// Instances for the next calls, of the hooks that may keep any.
+    racks: BTreeMap<HookName, Arc<Rack>>,
 }
 
 impl std::fmt::Debug for Enabled {
@@ -68,7 +69,12 @@ impl Enabled {
     ) -> Self {
         let granted = manifest.capabilities.and(&switch.granted);
         let mut context = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
-        for part in [digest, &switch.settings, &format!("{granted:?}")] {
+        // What has no part in the answers of those who are asked again by their stamp.
+        let rights = Capabilities {
+            reuse: false,
+            ..granted.clone()
+        };
+        for part in [digest, &switch.settings, &format!("{rights:?}")] {
             context.update(&(part.len() as u64).to_be_bytes());
             context.update(part.as_bytes());
         }
@@ -81,11 +87,11 @@ impl Enabled {
         );
         Self {
             instruments: instruments(&manifest, ""),
-            manifest,
             plugin,
             principal: switch.principal,
             stamp: hex::encode(context.finish()),
-            shelf: shelf(&whose),
+            racks: racks(&manifest, &whose),
+            manifest,
             whose: Arc::new(whose),
             state: Arc::default(),
         }
@@ -102,7 +108,7 @@ impl Enabled {
             manifest: self.manifest.clone(),
             plugin: self.plugin.clone(),
             principal: self.principal,
-            shelf: shelf(&whose),
+            racks: racks(&self.manifest, &whose),
             whose: Arc::new(whose),
             stamp: self.stamp.clone(),
             state: self.state.clone(),
@@ -165,7 +171,7 @@ impl Enabled {
     pub(crate) async fn ask<T>(
         &self,
         hook: HookName,
-        call_id: &str,
+        context: &CallContext,
         asked: usize,
         work: impl AsyncFnOnce(
             &mut wasmtime::Store<CallState>,
@@ -193,12 +199,14 @@ impl Enabled {
             // So it stays when the caller gives up.
             failure: Some(("time", "it took longer than its caller would wait".into())),
         };
+        // A rehearsal leaves nothing, and finds nothing.
+        let rack = self.racks.get(&hook).filter(|_| !context.dry_run);
         let outcome = plugin
             .call_at(
                 place,
-                self.shelf.as_ref().filter(|_| !hook.deterministic()),
+                rack,
                 budget,
-                call_id.to_owned(),
+                context.call_id.clone(),
                 Some(hook),
                 self.whose.clone(),
                 work,
@@ -237,8 +245,10 @@ impl Enabled {
 }
 
 /// Where instances wait, of a plugin that may keep them; none where nothing of a call may last.
-fn shelf(whose: &Whose) -> Option<Arc<Shelf>> {
-    (whose.rights.granted.reuse && !whose.aside).then(Arc::default)
+fn racks(manifest: &Manifest, whose: &Whose) -> BTreeMap<HookName, Arc<Rack>> {
+    let may = whose.rights.granted.reuse && !whose.aside;
+    let hooks = manifest.hooks.keys().filter(|hook| may && hook.reusable());
+    hooks.map(|hook| (*hook, Arc::default())).collect()
 }
 
 /// The metrics of a plugin's hooks, under its name with this mark.

@@ -13,7 +13,7 @@ use pomona_engine::clock::{DAY, Micros};
 use pomona_engine::hooks::{
     Change, CommandAmendHook, CommandDraft, CommandValidateHook, CommandVerdict, DeviceSnapshot,
     EnrollmentDecision, EnrollmentHook, EnrollmentRequest, EventObserver, HookError, Hooks,
-    KeyedEffect, Occasion, Stage,
+    KeyedEffect, MOST_FACTS, Occasion, Stage,
 };
 use pomona_engine::{Event, EventKind, PrincipalId};
 
@@ -22,7 +22,7 @@ use crate::bindings::pomona::types::common;
 use crate::bindings::pomona::types::device::Snapshot;
 use crate::convert::{self, short};
 use crate::enabled::Enabled;
-use crate::manifest::HookName;
+use crate::manifest::{HookName, Traits};
 use crate::plugin::PluginError;
 
 /// The hooks that a plugin has, for the engine's table.
@@ -84,10 +84,20 @@ impl Enabled {
         let Some(matching) = self.matching().get(&hook) else {
             return false;
         };
-        let family = device.product_name.as_deref().and_then(convert::family);
-        let groups = device.groups.iter().map(String::as_str);
-        let facts = device.facts.iter().map(|fact| fact.name.as_str());
-        matching.concerns(hook, family, groups, facts)
+        let mut traits = Traits {
+            family: device.product_name.as_deref().and_then(convert::family),
+            ..Traits::default()
+        };
+        if matching.looks_closely() {
+            let rights = &self.whose.rights.granted.devices;
+            let all = matching.facts.iter().all(|one| rights.shows_all(one));
+            let whole = device.facts.len() < MOST_FACTS as usize;
+            let names = || device.facts.iter().map(|fact| fact.name.as_str());
+            let groups = || device.groups.iter().map(String::as_str);
+            traits.facts = (all && whole).then(|| names().collect());
+            traits.groups = rights.core().then(|| groups().collect());
+        }
+        matching.concerns(hook, &traits)
     }
 
     fn again_after(&self, hook: HookName) -> Option<Micros> {
@@ -163,7 +173,7 @@ impl EnrollmentHook for Enabled {
         let answer = self
             .ask(
                 HookName::Enrollment,
-                &context.call_id,
+                &context,
                 0,
                 async |store, instance| {
                     let hook = place.load(&mut *store, &instance)?;
@@ -200,7 +210,7 @@ impl CommandAmendHook for Enabled {
         let command = convert::draft(draft);
         self.ask(
             HookName::CommandAmend,
-            &context.call_id,
+            &context,
             0,
             async |store, instance| {
                 let hook = place.load(&mut *store, &instance)?;
@@ -253,7 +263,7 @@ impl CommandValidateHook for Enabled {
         let answer = self
             .ask(
                 HookName::CommandValidate,
-                &context.call_id,
+                &context,
                 0,
                 async |store, instance| {
                     let hook = place.load(&mut *store, &instance)?;
@@ -323,15 +333,10 @@ impl EventObserver for Enabled {
         context.depth = news.iter().map(|event| event.depth).max().unwrap_or(0);
         context.cause = news.first().map(|event| event.id.clone());
         let effects = self
-            .ask(
-                HookName::Events,
-                &context.call_id,
-                0,
-                async |store, instance| {
-                    let hook = place.load(&mut *store, &instance)?;
-                    hook.call_on_events(store, &context, &news).await
-                },
-            )
+            .ask(HookName::Events, &context, 0, async |store, instance| {
+                let hook = place.load(&mut *store, &instance)?;
+                hook.call_on_events(store, &context, &news).await
+            })
             .await
             .map_err(told)?
             .map_err(|error| self.refused(HookName::Events, error))?;

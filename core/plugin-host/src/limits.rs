@@ -135,6 +135,12 @@ impl Account {
         }
     }
 
+    /// Whether at most the half of what may be had is: what fails in a later call for want of it would have had it in a fresh
+    /// instance.
+    pub(crate) fn roomy(&self) -> bool {
+        self.memory <= self.limits.memory / 2 && self.elements <= self.limits.table_elements / 2
+    }
+
     /// The most memory that the call had.
     pub(crate) fn memory(&self) -> usize {
         self.memory

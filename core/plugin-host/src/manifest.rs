@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use semver::Version;
 use serde::{Deserialize, Serialize};
 
-use crate::rights::Capabilities;
+use crate::rights::{Capabilities, names};
 
 pub(crate) use check::interval;
 
@@ -100,6 +100,16 @@ impl HookName {
     #[must_use]
     pub fn about_commands(self) -> bool {
         matches!(self, Self::CommandAmend | Self::CommandValidate)
+    }
+
+    /// Whether an instance that has answered it may answer it again: not where the same question must get the same answer, nor
+    /// where strangers ask, or people of different rights.
+    #[must_use]
+    pub fn reusable(self) -> bool {
+        matches!(
+            self,
+            Self::CommandAmend | Self::CommandValidate | Self::Events | Self::Jobs
+        )
     }
 
     /// Whether it may reach outside.
@@ -242,29 +252,40 @@ impl Matching {
         self.request_types.is_empty() || self.request_types.iter().any(|t| t == request_type)
     }
 
-    /// Whether a device of this family, in these groups, with these facts, is to be seen. One whose family cannot be told is put
-    /// before a hook that decides, and before no other.
-    pub(crate) fn concerns<'a>(
-        &self,
-        hook: HookName,
-        family: Option<&str>,
-        mut groups: impl Iterator<Item = &'a str>,
-        mut facts: impl Iterator<Item = &'a str>,
-    ) -> bool {
-        let family = match family {
+    /// Whether a device is to be seen. What cannot be told of it, or not to this plugin, never keeps it from a hook that decides.
+    pub(crate) fn concerns(&self, hook: HookName, device: &Traits<'_>) -> bool {
+        let family = match device.family {
             Some(family) => self.platforms.iter().any(|wanted| wanted == family),
             None => !hook.deterministic(),
         };
-        let known = |fact: &str| {
-            self.facts
-                .iter()
-                .any(|wanted| crate::rights::names(wanted, fact))
+        let in_group = |groups: &[&str]| {
+            let named = |group: &&str| self.groups.iter().any(|wanted| wanted == group);
+            groups.iter().any(named)
+        };
+        let known = |facts: &[&str]| {
+            let named = |fact: &&str| self.facts.iter().any(|wanted| names(wanted, fact));
+            facts.iter().any(named)
         };
         (self.platforms.is_empty() || family)
-            && (self.groups.is_empty()
-                || groups.any(|group| self.groups.iter().any(|wanted| wanted == group)))
-            && (self.facts.is_empty() || facts.any(known))
+            && (self.groups.is_empty() || device.groups.as_deref().is_none_or(in_group))
+            && (self.facts.is_empty() || device.facts.as_deref().is_none_or(known))
     }
+
+    /// Whether it looks at groups or facts.
+    pub(crate) fn looks_closely(&self) -> bool {
+        !self.groups.is_empty() || !self.facts.is_empty()
+    }
+}
+
+/// What matching looks at of a device.
+#[derive(Default)]
+pub(crate) struct Traits<'a> {
+    /// Its family, where it can be told.
+    pub(crate) family: Option<&'a str>,
+    /// Its groups; none where the plugin may not see them.
+    pub(crate) groups: Option<Vec<&'a str>>,
+    /// The names of its facts; none where the plugin may not see those that it names, or there are too many to tell.
+    pub(crate) facts: Option<Vec<&'a str>>,
 }
 
 /// Limits that a plugin asks for; the host has caps.
@@ -415,6 +436,22 @@ mod tests {
             (
                 format!("{GOOD}[hooks.compliance]\nfacts = [\"*.a\"]\n"),
                 "neither NAME nor PREFIX.*",
+            ),
+            (
+                format!("{GOOD}[hooks.compliance]\nfacts = [\"a*\"]\n"),
+                "neither NAME nor PREFIX.*",
+            ),
+            (
+                format!(
+                    "{GOOD}[hooks.compliance]\nfacts = [\"a.*\"]\n[capabilities.devices]\nread = [\"fact:a.b\"]\n"
+                ),
+                "name fact:a.* in capabilities.devices.read",
+            ),
+            (
+                format!(
+                    "{GOOD}[hooks.compliance]\ngroups = [\"a\"]\n[capabilities.devices]\nread = [\"fact:a\"]\n"
+                ),
+                "name core in capabilities.devices.read",
             ),
             (
                 format!("{GOOD}[hooks.compliance]\ngroups = [\"\"]\n"),

@@ -20,7 +20,7 @@ use crate::meter::Meter;
 use crate::rights::{Capabilities, right_of};
 use crate::rooms::Place;
 use crate::runtime::{Runtime, linker};
-use crate::warm::{Shelf, Warm};
+use crate::warm::{Rack, Warm};
 
 /// Why a plugin gave no answer, or cannot be loaded.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -342,12 +342,12 @@ impl Plugin {
             .await
     }
 
-    /// Runs `work` within its time: on an instance of the shelf, or on a fresh one, which then goes there where there is one.
+    /// Runs `work` within its time: on an instance of the rack, or on a fresh one, which then goes there where there is one.
     #[expect(clippy::too_many_arguments, reason = "the frame around every call")]
     pub(crate) async fn call_at<T>(
         &self,
         place: Place<'_>,
-        shelf: Option<&Arc<Shelf>>,
+        rack: Option<&Arc<Rack>>,
         budget: Budget,
         call_id: String,
         hook: Option<HookName>,
@@ -358,6 +358,7 @@ impl Plugin {
         ) -> wasmtime::Result<T>,
     ) -> Result<T, PluginError> {
         let meter = Meter::default();
+        let tenant = whose.tenant;
         let pre = &self.linked(budget)?.pre;
         let metered = meter.measure(async {
             let plan = CallPlan {
@@ -369,13 +370,13 @@ impl Plugin {
                 hook,
                 meter: meter.clone(),
             };
-            match shelf.and_then(|shelf| shelf.take()) {
+            match rack.and_then(|rack| rack.take()) {
                 Some(mut warm) => {
                     renew(&mut warm.store, plan);
                     let outcome = work(&mut warm.store, warm.instance).await;
                     let outcome = self.told(warm.store.data(), outcome)?;
-                    if let Some(shelf) = shelf.filter(|_| warm.store.data().roomy()) {
-                        shelf.put(warm);
+                    if let Some(rack) = rack.filter(|_| warm.store.data().roomy()) {
+                        rack.put(warm);
                     }
                     Ok(outcome)
                 }
@@ -385,10 +386,10 @@ impl Plugin {
                     let instance = instance.map_err(|error| blame(store.data(), &error))?;
                     let outcome = work(&mut store, instance).await;
                     let outcome = self.told(store.data(), outcome)?;
-                    if let Some(shelf) = shelf.filter(|_| store.data().roomy())
-                        && let Some(place) = self.runtime.rooms().warm()
+                    if let Some(rack) = rack.filter(|_| store.data().roomy())
+                        && let Some(place) = self.runtime.rooms().warm(tenant)
                     {
-                        shelf.put(Warm::first(store, instance, place));
+                        rack.put(Warm::first(store, instance, place));
                     }
                     Ok(outcome)
                 }
@@ -401,6 +402,7 @@ impl Plugin {
 
     /// What came of a call, as an operator can understand it.
     fn told<T>(&self, state: &CallState, outcome: wasmtime::Result<T>) -> Result<T, PluginError> {
+        state.note_memory();
         let left_out = state.left_out();
         if left_out > 0 {
             tracing::info!(

@@ -72,6 +72,12 @@ impl DeviceRights {
         self.read.iter().any(|right| covers(right, fact))
     }
 
+    /// Whether every fact that a pattern names is shown.
+    pub(crate) fn shows_all(&self, pattern: &str) -> bool {
+        let named = format!("fact:{pattern}");
+        self.read.iter().any(|right| contains(right, &named))
+    }
+
     /// Those of the rights that the others hold too. Of two patterns the narrower one counts.
     fn and(&self, other: &Self) -> Self {
         let within = |right: &String, of: &[String]| of.iter().any(|wide| contains(wide, right));

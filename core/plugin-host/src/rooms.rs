@@ -1,6 +1,6 @@
 //! How many calls are made at the same time.
 //!
-//! Owns: the places: so many for a plugin in a tenant, for a tenant, and for all. Who finds none waits, in the order of coming, so
+//! Owns: the places: so many for a plugin in a tenant, for a tenant, and for all; and those of instances that wait. Who finds none waits, in the order of coming, so
 //! that no tenant takes the places of the others, and no plugin alone those of its tenant. Ends no call.
 
 use std::collections::HashMap;
@@ -10,8 +10,6 @@ use parking_lot::Mutex;
 use pomona_engine::TenantId;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
-use crate::warm;
-
 /// Calls of one plugin for one tenant at the same time.
 const OF_A_PLUGIN: usize = 8;
 /// Calls of one tenant at the same time.
@@ -20,6 +18,10 @@ const OF_A_TENANT: usize = 16;
 pub(crate) const OF_ALL: u32 = 256;
 /// Calls beside them whose answers are only compared.
 pub(crate) const ASIDE: u32 = 16;
+/// Instances of a tenant that wait for their next call.
+const WARM_OF_A_TENANT: usize = 16;
+/// Instances that wait for their next call in the whole process.
+pub(crate) const WARM: u32 = 64;
 
 /// The places of a plugin in a tenant.
 #[derive(Debug)]
@@ -36,7 +38,29 @@ pub(crate) struct Rooms {
     all: Semaphore,
     aside: Arc<Semaphore>,
     warm: Arc<Semaphore>,
-    tenants: Mutex<HashMap<TenantId, Arc<Semaphore>>>,
+    tenants: Mutex<HashMap<TenantId, OfTenant>>,
+}
+
+/// The places of a tenant.
+#[derive(Clone)]
+struct OfTenant {
+    calls: Arc<Semaphore>,
+    warm: Arc<Semaphore>,
+}
+
+impl Default for OfTenant {
+    fn default() -> Self {
+        Self {
+            calls: Arc::new(Semaphore::new(OF_A_TENANT)),
+            warm: Arc::new(Semaphore::new(WARM_OF_A_TENANT)),
+        }
+    }
+}
+
+/// The place of an instance that waits for its next call, as long as it is kept.
+pub(crate) struct WarmPlace {
+    _tenant: OwnedSemaphorePermit,
+    _all: OwnedSemaphorePermit,
 }
 
 /// The places that a call has, as long as it is kept; none for a call beside the others.
@@ -53,7 +77,7 @@ impl Rooms {
         Self {
             all: Semaphore::new(all as usize),
             aside: Arc::new(Semaphore::new(ASIDE as usize)),
-            warm: Arc::new(Semaphore::new(warm::OF_ALL as usize)),
+            warm: Arc::new(Semaphore::new(WARM as usize)),
             tenants: Mutex::default(),
         }
     }
@@ -64,22 +88,24 @@ impl Rooms {
     }
 
     /// A place for an instance that waits for its next call, if one is free.
-    pub(crate) fn warm(&self) -> Option<OwnedSemaphorePermit> {
-        self.warm.clone().try_acquire_owned().ok()
+    pub(crate) fn warm(&self, tenant: TenantId) -> Option<WarmPlace> {
+        Some(WarmPlace {
+            _tenant: self.of(tenant).warm.try_acquire_owned().ok()?,
+            _all: self.warm.clone().try_acquire_owned().ok()?,
+        })
+    }
+
+    fn of(&self, tenant: TenantId) -> OfTenant {
+        self.tenants.lock().entry(tenant).or_default().clone()
     }
 
     /// Waits for a place: first for one of the plugin's `own`, then for one of the tenant's, then for one of all.
     pub(crate) async fn enter<'a>(&'a self, own: &'a Room, tenant: TenantId) -> Place<'a> {
-        let of_tenant = self
-            .tenants
-            .lock()
-            .entry(tenant)
-            .or_insert_with(|| Arc::new(Semaphore::new(OF_A_TENANT)))
-            .clone();
+        let of_tenant = self.of(tenant);
         // None of them is ever closed, so there is no error to tell.
         Place {
             _own: own.0.acquire().await.ok(),
-            _tenant: of_tenant.acquire_owned().await.ok(),
+            _tenant: of_tenant.calls.acquire_owned().await.ok(),
             _all: self.all.acquire().await.ok(),
         }
     }
@@ -98,6 +124,22 @@ mod tests {
             Poll::Ready(output) => Some(output),
             Poll::Pending => None,
         }
+    }
+
+    #[test]
+    fn no_tenant_takes_all_places_of_waiting_instances() {
+        let rooms = Rooms::new(1);
+        let tenant = |n| TenantId(uuid::Uuid::from_u128(n));
+        let mut held: Vec<WarmPlace> = Vec::new();
+        for n in 0..4 {
+            for _ in 0..16 {
+                held.push(rooms.warm(tenant(n)).unwrap());
+            }
+            assert!(rooms.warm(tenant(n)).is_none(), "the tenant's own");
+        }
+        assert!(rooms.warm(tenant(9)).is_none(), "all of them");
+        held.truncate(63);
+        assert!(rooms.warm(tenant(9)).is_some());
     }
 
     #[test]

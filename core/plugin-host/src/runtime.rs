@@ -15,8 +15,7 @@ use wasmtime::{
 use crate::bindings::pomona::host;
 use crate::call::CallState;
 use crate::compile::Kind;
-use crate::rooms::{ASIDE, OF_ALL, Rooms};
-use crate::warm;
+use crate::rooms::{ASIDE, OF_ALL, Rooms, WARM};
 
 /// How often a running guest is looked at.
 pub(crate) const TICK: Duration = Duration::from_millis(5);
@@ -121,7 +120,8 @@ pub(crate) fn config(kind: Kind, pool: bool) -> Config {
         .async_stack_size(2 << 20)
         .wasm_backtrace_max_frames(std::num::NonZeroUsize::new(16));
     if pool {
-        let calls = OF_ALL + ASIDE + warm::OF_ALL;
+        // Deterministic hooks begin afresh each time.
+        let calls = OF_ALL + ASIDE + if same { 0 } else { WARM };
         let mut pooling = PoolingAllocationConfig::new();
         pooling
             .total_component_instances(calls)

@@ -1,25 +1,23 @@
 //! Instances that are used again.
 //!
-//! Owns: the instances of a plugin in a tenant that wait for their next call, where the plugin holds the right `reuse`: how many,
-//! how long, and for how many calls. Whatever ends otherwise than with an answer (a trap, a limit, a caller who leaves) never comes
-//! here, and with the settings, the rights or the version the whole shelf goes. Makes no call.
+//! Owns: the instances of one hook of a plugin in a tenant that wait for their next call, where the plugin holds the right `reuse`:
+//! how many, how long, and for how many calls. What ended in a trap, at a limit or with a caller who left never comes here, nor does
+//! a rehearsal; and with the settings, the rights or the version the whole rack goes. Makes no call.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use wasmtime::Store;
 use wasmtime::component::Instance;
 
 use crate::call::{CallState, seed_of};
+use crate::rooms::WarmPlace;
 
-/// Instances of a plugin in a tenant that wait at the same time.
-const OF_A_PLUGIN: usize = 4;
-/// Instances that wait at the same time in the whole process.
-pub(crate) const OF_ALL: u32 = 64;
-/// How long one waits.
+/// Instances of a hook of a plugin in a tenant that wait at the same time.
+const OF_A_HOOK: usize = 4;
+/// How long one waits; it goes when somebody looks for such ones, at most as long again later.
 const IDLE: Duration = Duration::from_secs(30);
 /// Calls that an instance serves: at least so many, at most twice as many. How many is drawn, so that nobody relies on it.
 const CALLS: u32 = 50;
@@ -31,16 +29,12 @@ pub(crate) struct Warm {
     /// Calls that it will still serve.
     left: u32,
     since: Instant,
-    _place: OwnedSemaphorePermit,
+    _place: WarmPlace,
 }
 
 impl Warm {
     /// An instance that has answered its first call.
-    pub(crate) fn first(
-        store: Store<CallState>,
-        instance: Instance,
-        place: OwnedSemaphorePermit,
-    ) -> Self {
+    pub(crate) fn first(store: Store<CallState>, instance: Instance, place: WarmPlace) -> Self {
         let drawn = seed_of(store.data().call_id()) % u64::from(CALLS);
         Self {
             store,
@@ -52,9 +46,9 @@ impl Warm {
     }
 }
 
-/// The instances of a plugin in a tenant that wait.
+/// The instances of a hook of a plugin in a tenant that wait.
 #[derive(Default)]
-pub(crate) struct Shelf(Mutex<Waiting>);
+pub(crate) struct Rack(Mutex<Waiting>);
 
 #[derive(Default)]
 struct Waiting {
@@ -63,7 +57,7 @@ struct Waiting {
     watched: bool,
 }
 
-impl Shelf {
+impl Rack {
     /// The one that was used last, and has the most in the processor's caches.
     pub(crate) fn take(&self) -> Option<Warm> {
         self.0.lock().instances.pop()
@@ -77,17 +71,17 @@ impl Shelf {
         warm.left -= 1;
         warm.since = Instant::now();
         let mut waiting = self.0.lock();
-        if waiting.instances.len() < OF_A_PLUGIN {
+        if waiting.instances.len() < OF_A_HOOK {
             waiting.instances.push(warm);
         }
         if !std::mem::replace(&mut waiting.watched, true) {
-            // Nothing here keeps the shelf alive: with what it belongs to, its instances go at once.
-            let shelf = Arc::downgrade(self);
+            // Nothing here keeps the rack alive: with what it belongs to, its instances go at once.
+            let rack = Arc::downgrade(self);
             tokio::spawn(async move {
                 loop {
                     tokio::time::sleep(IDLE).await;
-                    match shelf.upgrade() {
-                        Some(shelf) if shelf.cool() => {}
+                    match rack.upgrade() {
+                        Some(rack) if rack.cool() => {}
                         _ => return,
                     }
                 }

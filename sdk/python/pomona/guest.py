@@ -201,6 +201,7 @@ _RESULTS = {
 # Compiled while the component is made, not in every call.
 _CAPITAL = re.compile(r"(?<!^)(?=[A-Z])")
 _call = {"now_ms": None}
+_lines = []
 
 
 def call(plugin, hook, name, *given):
@@ -228,6 +229,10 @@ def call(plugin, hook, name, *given):
     except BaseException as error:
         log.panic(_trace(error))
         raise
+    finally:
+        # An instance may serve other calls: what was printed without an end belongs to this one.
+        for lines in _lines:
+            lines.end()
 
 
 def _trace(error):
@@ -315,6 +320,11 @@ class _Lines:
     def flush(self):
         pass
 
+    def end(self):
+        if self._rest:
+            log.write(self._level, self._rest, "")
+            self._rest = ""
+
     def isatty(self):
         return False
 
@@ -328,7 +338,8 @@ def _time():
 def prepare():
     """Replaces what has no system below it, once, while the component is made."""
     host._attach(_Host)
-    sys.stdout, sys.stderr = _Lines(log.Level.INFO), _Lines(log.Level.WARN)
+    _lines[:] = _Lines(log.Level.INFO), _Lines(log.Level.WARN)
+    sys.stdout, sys.stderr = _lines
     os.urandom = random._urandom = _bytes
     time.time = _time
     time.monotonic = time.perf_counter = lambda: clock.elapsed_ms() / 1000

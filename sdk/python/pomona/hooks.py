@@ -1,6 +1,7 @@
 """One class for each hook. A plugin derives from those it wants, under the same name.
 
-Owns the shapes that an author implements. No object is made: every function is called on a fresh one without state.
+Owns the shapes that an author implements. An author makes no object: every function is called on a new one. What a class or a module
+keeps lives as long as the instance, which is one call, or several with `reuse`.
 """
 
 from typing import List, Optional

@@ -1,4 +1,4 @@
-//! What plugins cost: compiling, loading, and calls with a fresh instance each.
+//! What plugins cost: compiling, loading, and calls, with a fresh instance each and with one that has answered before.
 //!
 //! Owns: which packages are measured. The measuring is done by a program beside the plugin host, which calls plugins through the
 //! engine's own hooks.

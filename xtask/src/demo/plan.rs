@@ -32,7 +32,7 @@ pub(super) fn command(number: usize) -> (&'static str, Value) {
             ] }),
         ),
         6 => ("CertificateList", json!({})),
-        // Judged by the plugin Quiet hours, while it is queued and again before it is sent.
+        // Judged by the plugin Quiet hours, while it is queued, and before it is sent when something has changed since.
         7 => ("RestartDevice", json!({})),
         _ => ("RemoveProfile", json!({ "Identifier": identifier(turn) })),
     }

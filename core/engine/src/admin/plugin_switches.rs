@@ -11,6 +11,7 @@ use super::plugins::{InstalledPlugin, installed, more_than_granted, parsed};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::ids::TenantId;
+use crate::store::plugins::OwnRights;
 
 /// An installed plugin as a tenant sees it.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
@@ -71,7 +72,8 @@ async fn one_of_tenant(engine: &Engine, tenant: TenantId, id: &str) -> Result<Te
         .ok_or(Error::NotFound("the plugin"))
 }
 
-/// Switches a plugin on for a tenant, or changes its settings.
+/// Switches a plugin on for a tenant, or changes its settings or rights there. What is not given stays; `rights` of `None` are
+/// all that the operator grants.
 ///
 /// # Errors
 /// [`Error::Invalid`] with every remark about the settings, and when `rights` are more than the operator grants.
@@ -80,16 +82,17 @@ pub(crate) async fn enable(
     caller: &Caller,
     tenant: TenantId,
     id: &str,
-    settings: &Value,
-    rights: Option<&Value>,
+    settings: Option<&Value>,
+    rights: Option<Option<&Value>>,
 ) -> Result<TenantPlugin> {
-    let installed = engine.store().plugins().await?;
+    let store = engine.store();
+    let installed = store.plugins().await?;
     let row = installed
         .iter()
         .find(|row| row.id == id)
         .ok_or(Error::NotFound("the plugin"))?;
     let host = host(engine)?;
-    if let Some(rights) = rights {
+    if let Some(Some(rights)) = rights {
         let beyond = more_than_granted(engine, row, rights).await?;
         if !beyond.is_empty() {
             return Err(Error::Invalid(format!(
@@ -98,22 +101,30 @@ pub(crate) async fn enable(
             )));
         }
     }
-    let remarks = host
-        .check_settings(id, settings)
-        .await
-        .map_err(Error::Invalid)?;
-    if !remarks.is_empty() {
-        return Err(Error::Invalid(remarks.join("; ")));
+    let switches = store.plugin_switches().await?;
+    let mut here = switches.iter();
+    let on = here.any(|switch| switch.tenant == tenant && switch.plugin == id);
+    let none = Value::Object(serde_json::Map::new());
+    let settings = settings.or((!on).then_some(&none));
+    if let Some(settings) = settings {
+        let remarks = host
+            .check_settings(id, settings)
+            .await
+            .map_err(Error::Invalid)?;
+        if !remarks.is_empty() {
+            return Err(Error::Invalid(remarks.join("; ")));
+        }
     }
-    let store = engine.store();
+    let settings = settings.map(Value::to_string);
+    let text = rights.flatten().map(Value::to_string);
+    let rights = match (rights, &text) {
+        (None, _) => OwnRights::AsTheyAre,
+        (Some(_), None) => OwnRights::All,
+        (Some(_), Some(text)) => OwnRights::Only(text),
+    };
+    let seen_by = (id, row.digest.as_str());
     store
-        .switch_plugin_on(
-            caller.actor(),
-            tenant,
-            (id, &row.digest),
-            &settings.to_string(),
-            rights.map(Value::to_string).as_deref(),
-        )
+        .switch_plugin_on(caller.actor(), tenant, seen_by, settings.as_deref(), rights)
         .await?;
     host.refresh().await;
     one_of_tenant(engine, tenant, id).await

@@ -173,6 +173,7 @@ impl Engine {
                         return Ok(enqueued);
                     }
                     tx.commit().await?;
+                    self.remember_allowed(&prepared, &enqueued);
                     self.announce(written);
                     (self.shared().wake_push)();
                     return Ok(enqueued);
@@ -270,8 +271,7 @@ impl Engine {
 
     /// Asks the validating hooks, target by target.
     async fn judge_targets(&self, prepared: &mut Prepared) -> Result<()> {
-        let generation = self.shared().hooks.generation();
-        let hooks = self.shared().hooks.of(prepared.tenant);
+        let (hooks, judges) = self.shared().hooks.judging(prepared.tenant);
         let for_delivery = hooks.judges_early(&prepared.request_type);
         let asked = hooks
             .validate
@@ -292,14 +292,14 @@ impl Engine {
             let snapshot = self
                 .snapshot(prepared.tenant, target.device, target.enrollment)
                 .await?;
-            let verdict = hooks
-                .validate(Stage::Enqueue, self.now(), &snapshot, &draft)
-                .await;
+            let now = self.now();
+            let verdict = hooks.validate(Stage::Enqueue, now, &snapshot, &draft).await;
             match verdict {
                 CommandVerdict::Allow { valid_until } if for_delivery => {
                     let allowed = Allowed {
                         device_revision: snapshot.revision,
-                        hooks: generation,
+                        judges,
+                        said_at: now,
                         until: valid_until,
                     };
                     _ = prepared.allowed.insert(target.enrollment, allowed)
@@ -315,6 +315,17 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// What hooks have allowed need not be asked again before it goes. To be told when the command is queued for good.
+    fn remember_allowed(&self, prepared: &Prepared, enqueued: &Enqueued) {
+        let accepted = enqueued.targets.iter().filter(|target| target.accepted);
+        for channel in accepted.map(|target| target.enrollment_id) {
+            if let Some(allowed) = prepared.allowed.get(&channel) {
+                let remembered = &self.shared().allowed;
+                remembered.remember(channel, enqueued.command_id, *allowed);
+            }
+        }
     }
 
     /// Writes a prepared request in the caller's transaction.
@@ -485,11 +496,6 @@ impl Engine {
             });
         }
         rows::insert_deliveries(tx, now, command, &entries).await?;
-        for (channel, allowed) in &prepared.allowed {
-            // Should the transaction come to nothing, nobody will ask about this command.
-            let remembered = &self.shared().allowed;
-            remembered.remember(*channel, command.id, *allowed);
-        }
         if prepared.request.push {
             push::mark_due(tx, now.max(command.not_before), &ids).await?;
         }

@@ -276,7 +276,7 @@ impl Engine {
     /// Asks the delivery hooks about one command for one channel.
     async fn judge(&self, request: &JudgeRequest) -> Result<Judged> {
         let now = self.now();
-        let generation = self.shared().hooks.generation();
+        let (hooks, judges) = self.shared().hooks.judging(request.tenant);
         let mut tx = self.store().begin_read().await?;
         let snapshot =
             snapshot::read(&mut tx, request.tenant, request.device, request.enrollment).await?;
@@ -305,13 +305,10 @@ impl Engine {
                 command: command_dictionary(&body),
                 actor,
             };
-            match self
-                .shared()
-                .hooks
-                .of(request.tenant)
+            let said = hooks
                 .validate(Stage::Delivery, now, &snapshot, &draft)
-                .await
-            {
+                .await;
+            match said {
                 CommandVerdict::Allow { valid_until } => Verdict::Allow { until: valid_until },
                 CommandVerdict::Veto(reason) => Verdict::Refuse { reason },
                 CommandVerdict::Defer(until, reason) => Verdict::Hold { until, reason },
@@ -321,7 +318,8 @@ impl Engine {
             // For a second sending, and for a device that was busy.
             let allowed = Allowed {
                 device_revision: snapshot.revision,
-                hooks: generation,
+                judges,
+                said_at: now,
                 until,
             };
             let shared = self.shared();
@@ -332,6 +330,7 @@ impl Engine {
         Ok(Judged {
             seq: request.seq,
             device_revision: snapshot.revision,
+            judges,
             verdict,
         })
     }

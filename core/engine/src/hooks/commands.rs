@@ -145,6 +145,11 @@ impl Hooks {
                     .await;
                 (hook.name(), verdict)
             });
+        // As long as nothing was said that holds: until it is asked again. While it is queued nobody waits for it to go.
+        let soon = match stage {
+            Stage::Enqueue => now,
+            Stage::Delivery => now + UNASKED_VALID,
+        };
         let mut until = now + 365 * DAY;
         let mut wait: Option<(Micros, String)> = None;
         let mut vetoes: Vec<String> = Vec::new();
@@ -152,6 +157,8 @@ impl Hooks {
             match verdict {
                 Ok(CommandVerdict::Allow { valid_until }) => until = until.min(valid_until),
                 Ok(CommandVerdict::Veto(reason)) => vetoes.push(format!("{name}: {reason}")),
+                // Its time has come while it was said: what holds from now on, it did not say.
+                Ok(CommandVerdict::Defer(at, _)) if at <= now => until = until.min(soon),
                 Ok(CommandVerdict::Defer(at, reason)) => {
                     if wait.as_ref().is_none_or(|(latest, _)| at > *latest) {
                         wait = Some((at, format!("{name}: {reason}")));
@@ -163,11 +170,7 @@ impl Hooks {
                     if automation && destructive(&draft.request_type) {
                         vetoes.push(format!("{name} could not be asked"));
                     } else {
-                        // While it is queued nobody waits for it to go: it is asked again before it does.
-                        until = until.min(match stage {
-                            Stage::Enqueue => now,
-                            Stage::Delivery => now + UNASKED_VALID,
-                        });
+                        until = until.min(soon);
                     }
                 }
             }
@@ -176,8 +179,8 @@ impl Hooks {
             return CommandVerdict::Veto(vetoes.join("; "));
         }
         match wait {
-            Some((at, reason)) if at > now => CommandVerdict::Defer(at, reason),
-            _ => CommandVerdict::Allow { valid_until: until },
+            Some((at, reason)) => CommandVerdict::Defer(at, reason),
+            None => CommandVerdict::Allow { valid_until: until },
         }
     }
 }

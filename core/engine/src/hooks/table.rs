@@ -5,13 +5,17 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
-use super::{EventObserver, Hooks};
+use super::{CommandValidateHook, EventObserver, Hooks};
 use crate::event::EventKind;
 use crate::ids::TenantId;
+
+/// The number of the judges of a tenant that has no hooks of its own.
+const EVERYWHERE: u64 = 0;
 
 /// The hooks in force. Clones share it.
 #[derive(Clone)]
@@ -20,14 +24,22 @@ pub struct HookTable(Arc<Inner>);
 struct Inner {
     sets: ArcSwap<Sets>,
     changes: watch::Sender<u64>,
+    /// Names what judges commands; never the same number twice.
+    judges: AtomicU64,
 }
 
 #[derive(Default)]
 struct Sets {
     everywhere: Arc<Hooks>,
-    tenants: HashMap<TenantId, Arc<Hooks>>,
+    tenants: HashMap<TenantId, Own>,
     observers: Vec<Watching>,
-    generation: u64,
+}
+
+/// The hooks of a tenant.
+#[derive(Clone)]
+struct Own {
+    hooks: Arc<Hooks>,
+    judges: u64,
 }
 
 /// An observer, and whose events it gets: those of one tenant, or of all.
@@ -47,9 +59,9 @@ impl From<Hooks> for HookTable {
                 everywhere: Arc::new(everywhere),
                 tenants: HashMap::new(),
                 observers,
-                generation: 0,
             }),
             changes,
+            judges: AtomicU64::new(EVERYWHERE),
         }))
     }
 }
@@ -73,38 +85,41 @@ impl std::fmt::Debug for HookTable {
 impl HookTable {
     /// The hooks of a tenant.
     pub fn of(&self, tenant: TenantId) -> Arc<Hooks> {
-        let sets = self.0.sets.load();
-        sets.tenants
-            .get(&tenant)
-            .unwrap_or(&sets.everywhere)
-            .clone()
+        self.judging(tenant).0
     }
 
-    /// The number of the hooks that are in force, raised with every replacement. Who reads it before the hooks never takes
-    /// what former hooks said for the word of the present ones.
-    pub(crate) fn generation(&self) -> u64 {
-        self.0.sets.load().generation
+    /// The same with a number that names those of them that judge commands: with others it is another one.
+    pub(crate) fn judging(&self, tenant: TenantId) -> (Arc<Hooks>, u64) {
+        let sets = self.0.sets.load();
+        match sets.tenants.get(&tenant) {
+            Some(own) => (own.hooks.clone(), own.judges),
+            None => (sets.everywhere.clone(), EVERYWHERE),
+        }
     }
 
     /// Puts other hooks in force for the tenants that are named; what holds everywhere stays and comes first. Calls
     /// that are under way end with the hooks they began with.
     pub fn replace(&self, tenants: HashMap<TenantId, Hooks>) {
-        let before = self.0.sets.load();
-        let everywhere = before.everywhere.clone();
-        let mut observers: Vec<Watching> = watching(None, &everywhere).collect();
-        for (tenant, hooks) in &tenants {
-            observers.extend(watching(Some(*tenant), hooks));
-        }
-        let tenants = tenants
-            .into_iter()
-            .map(|(tenant, own)| (tenant, Arc::new(everywhere.followed_by(own))))
-            .collect();
-        self.0.sets.store(Arc::new(Sets {
-            everywhere,
-            tenants,
-            observers,
-            generation: before.generation + 1,
-        }));
+        self.0.sets.rcu(|before| {
+            let everywhere = before.everywhere.clone();
+            let mut observers: Vec<Watching> = watching(None, &everywhere).collect();
+            let mut own = HashMap::with_capacity(tenants.len());
+            for (tenant, hooks) in &tenants {
+                observers.extend(watching(Some(*tenant), hooks));
+                let hooks = Arc::new(everywhere.followed_by(hooks.clone()));
+                let former = before.tenants.get(tenant);
+                let judges = match former.filter(|former| same_judges(&former.hooks, &hooks)) {
+                    Some(former) => former.judges,
+                    None => self.0.judges.fetch_add(1, Ordering::Relaxed) + 1,
+                };
+                own.insert(*tenant, Own { hooks, judges });
+            }
+            Sets {
+                everywhere,
+                tenants: own,
+                observers,
+            }
+        });
         self.0.changes.send_modify(|changes| *changes += 1);
     }
 
@@ -118,7 +133,7 @@ impl HookTable {
         let sets = self.0.sets.load();
         sets.tenants
             .iter()
-            .map(|(tenant, hooks)| (*tenant, hooks.clone()))
+            .map(|(tenant, own)| (*tenant, own.hooks.clone()))
             .collect()
     }
 
@@ -149,6 +164,15 @@ impl HookTable {
     pub(crate) fn watched(&self) -> bool {
         !self.0.sets.load().observers.is_empty()
     }
+}
+
+/// Whether the same hooks judge commands, in the same order.
+fn same_judges(one: &Hooks, other: &Hooks) -> bool {
+    let place = |hook: &Arc<dyn CommandValidateHook>| Arc::as_ptr(hook).cast::<()>();
+    one.validate
+        .iter()
+        .map(place)
+        .eq(other.validate.iter().map(place))
 }
 
 fn watching(tenant: Option<TenantId>, hooks: &Hooks) -> impl Iterator<Item = Watching> {

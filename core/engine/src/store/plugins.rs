@@ -83,6 +83,17 @@ fn plugin(row: &sql::Row) -> Result<PluginRow> {
     })
 }
 
+/// What becomes of a tenant's own rights of a plugin.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum OwnRights<'a> {
+    /// They stay; at first all that the operator grants.
+    AsTheyAre,
+    /// All that the operator grants.
+    All,
+    /// These, as JSON.
+    Only(&'a str),
+}
+
 impl Store {
     /// Every installed plugin, by id.
     ///
@@ -203,15 +214,15 @@ impl Store {
             .collect()
     }
 
-    /// Switches a plugin on for a tenant, or changes its settings. The first time it gets a principal of its own there.
-    /// `digest` is the package that has seen the settings: they are kept for no other.
+    /// Switches a plugin on for a tenant, or changes its settings or rights there. The first time it gets a principal of its own
+    /// there. `digest` is the package that has seen the settings: they are kept for no other. Without settings those that stand stay.
     pub(crate) async fn switch_plugin_on(
         &self,
         actor: Actor,
         tenant: TenantId,
         (id, digest): (&str, &str),
-        settings: &str,
-        rights: Option<&str>,
+        settings: Option<&str>,
+        rights: OwnRights<'_>,
     ) -> Result<()> {
         let now = self.clock().now();
         let mut tx = self.begin().await?;
@@ -226,10 +237,23 @@ impl Store {
         let title = found.title;
         let known = tx
             .query_one(
-                "SELECT principal_id FROM plugin_switch WHERE tenant_id = ? AND plugin_id = ?",
+                "SELECT principal_id, settings, rights FROM plugin_switch WHERE tenant_id = ? AND plugin_id = ?",
                 args![tenant, id],
             )
             .await?;
+        let standing = known.as_ref();
+        let settings = match settings {
+            Some(settings) => settings.to_owned(),
+            None => standing
+                .map(|row| row.text(1))
+                .transpose()?
+                .ok_or_else(|| Error::Conflict(format!("{id} was switched off a moment ago")))?,
+        };
+        let rights = match rights {
+            OwnRights::Only(rights) => Some(rights.to_owned()),
+            OwnRights::All => None,
+            OwnRights::AsTheyAre => standing.map(|row| row.opt_text(2)).transpose()?.flatten(),
+        };
         let principal = match known {
             Some(row) => row.uuid(0)?,
             None => {
@@ -248,7 +272,7 @@ impl Store {
              VALUES (?, ?, ?, ?, ?, ?)
              ON CONFLICT (tenant_id, plugin_id) DO UPDATE SET settings = excluded.settings,
                 switched_at = excluded.switched_at, rights = excluded.rights",
-            args![tenant, id, principal, settings, now, rights.map(str::to_owned)],
+            args![tenant, id, principal, settings, now, rights.clone()],
         )
         .await?;
         // Settings are not for the audit: a plugin may keep there what is nobody else's business.

@@ -7,11 +7,8 @@ use super::Store;
 use super::sql::{Tx, args};
 use crate::enrollment::EnrollmentState;
 use crate::error::{Error, Result};
-use crate::hooks::{DeviceSnapshot, KnownFact};
+use crate::hooks::{DeviceSnapshot, KnownFact, MOST_FACTS};
 use crate::ids::{DeviceId, EnrollmentId, TenantId};
-
-/// Facts that a snapshot carries at most.
-const MAX_FACTS: i64 = 500;
 
 /// Reads the snapshot of one channel.
 pub(crate) async fn read(
@@ -48,7 +45,7 @@ pub(crate) async fn read(
         .query(
             "SELECT name, value, source, observed_at FROM fact WHERE device_id = ? AND (user_key = '' OR user_key = ?)
              ORDER BY user_key, name LIMIT ?",
-            args![device, snapshot.user_key.as_str(), MAX_FACTS],
+            args![device, snapshot.user_key.as_str(), MOST_FACTS],
         )
         .await?;
     for row in rows {

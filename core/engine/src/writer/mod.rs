@@ -170,11 +170,13 @@ pub(crate) struct ReportJob {
 }
 
 impl ReportJob {
-    /// The verdicts that were given for the device as it is now.
-    fn verdicts(&self, device_revision: i64) -> Verdicts {
+    /// The verdicts that were given for the device as it is now, by the hooks that are in force.
+    fn verdicts(&self, device_revision: i64, judges: u64) -> Verdicts {
+        let stands =
+            |judged: &&Judged| (judged.device_revision, judged.judges) == (device_revision, judges);
         self.judged
             .iter()
-            .filter(|judged| judged.device_revision == device_revision)
+            .filter(stands)
             .map(|judged| (judged.seq, judged.verdict.clone()))
             .collect()
     }
@@ -185,6 +187,8 @@ impl ReportJob {
 pub(crate) struct Judged {
     pub(crate) seq: i64,
     pub(crate) device_revision: i64,
+    /// The number of the hooks that gave it.
+    pub(crate) judges: u64,
     pub(crate) verdict: Verdict,
 }
 

@@ -283,18 +283,17 @@ impl<'a> Line<'a> {
             .certificate
             .as_ref()
             .map_or(0, |c| c.device_revision);
-        let mut verdicts = self.job.verdicts(revision);
-        let generation = shared.hooks.generation();
-        let hooks = shared.hooks.of(self.job.ask.tenant);
+        let (hooks, judges) = shared.hooks.judging(self.job.ask.tenant);
+        let mut verdicts = self.job.verdicts(revision, judges);
         let judged = |delivery: &Open| hooks.judges(&delivery.request_type);
         if let Some(channel) = &self.found.channel {
             for delivery in open.iter().filter(|delivery| judged(delivery)) {
                 if let Entry::Vacant(unsaid) = verdicts.entry(delivery.seq)
                     && let Some(until) = shared.allowed.until(
-                        channel.enrollment,
-                        delivery.command,
+                        (channel.enrollment, delivery.command),
+                        delivery.not_before,
                         revision,
-                        generation,
+                        judges,
                     )
                 {
                     unsaid.insert(Verdict::Allow { until });

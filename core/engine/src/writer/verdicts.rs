@@ -1,8 +1,9 @@
 //! What hooks have allowed, for as long as it holds.
 //!
 //! Owns: by delivery, until when a command may go, and what that rests on: the device's revision and the hooks in force. A
-//! command that was judged while it was queued is so not judged again before it is sent, unless something has moved.
-//! In memory alone, and bounded: what is not found here is asked again. Never keeps a refusal or a wait; those are in the queue.
+//! command that was judged while it was queued is so not judged again before it is sent, unless something has moved. In memory alone,
+//! and bounded: what is not found here is asked again, as are commands that effects have queued, or that are for a later time.
+//! Never keeps a refusal or a wait; those are in the queue.
 //!
 //! In the flow: `engine` writes here what hooks say, `reports` looks here before it sends.
 
@@ -17,8 +18,10 @@ const REMEMBERED: u64 = 1 << 16;
 pub(crate) struct Allowed {
     /// The device's revision that was judged.
     pub(crate) device_revision: i64,
-    /// The generation of the hooks that were asked.
-    pub(crate) hooks: u64,
+    /// The number of the hooks that were asked.
+    pub(crate) judges: u64,
+    /// When they said so.
+    pub(crate) said_at: Micros,
     /// After this time they must be asked again.
     pub(crate) until: Micros,
 }
@@ -37,22 +40,27 @@ impl Default for AllowedUntil {
 }
 
 impl AllowedUntil {
+    /// Remembers it, if it holds for any time at all.
     pub(crate) fn remember(&self, channel: EnrollmentId, command: CommandId, allowed: Allowed) {
-        self.0.insert((channel, command), allowed);
+        if allowed.until > allowed.said_at {
+            self.0.insert((channel, command), allowed);
+        }
     }
 
-    /// Until when the command may go, if that was said of the device as it is, by the hooks that are in force.
+    /// Until when a command that may go since `not_before` may go, if that was said of the device as it is, by the hooks that are
+    /// in force. What was said before that time does not count: somebody, perhaps on another node, has held the command since.
     pub(crate) fn until(
         &self,
-        channel: EnrollmentId,
-        command: CommandId,
+        (channel, command): (EnrollmentId, CommandId),
+        not_before: Micros,
         device_revision: i64,
-        hooks: u64,
+        judges: u64,
     ) -> Option<Micros> {
-        self.0
-            .get(&(channel, command))
-            .filter(|allowed| allowed.device_revision == device_revision && allowed.hooks == hooks)
-            .map(|allowed| allowed.until)
+        let allowed = self.0.get(&(channel, command))?;
+        let holds = allowed.device_revision == device_revision
+            && allowed.judges == judges
+            && allowed.said_at >= not_before;
+        holds.then_some(allowed.until)
     }
 
     /// The command has left the channel.

@@ -124,15 +124,29 @@ type Verdict = dyn Fn(&Question) -> Act<CommandVerdict> + Send + Sync;
 /// Judges every command.
 pub(crate) struct Judge {
     pub(crate) asked: Mutex<Vec<Question>>,
+    /// The moment at which alone it wants to be asked.
+    only: Option<Moment>,
     verdict: Box<Verdict>,
 }
 
 impl Judge {
+    /// One that is asked just before a command is sent, and never before.
+    pub(crate) fn at_delivery(
+        verdict: impl Fn(&Question) -> Act<CommandVerdict> + Send + Sync + 'static,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            asked: Mutex::default(),
+            only: Some(Moment::Delivery),
+            verdict: Box::new(verdict),
+        })
+    }
+
     pub(crate) fn new(
         verdict: impl Fn(&Question) -> Act<CommandVerdict> + Send + Sync + 'static,
     ) -> Arc<Self> {
         Arc::new(Self {
             asked: Mutex::default(),
+            only: None,
             verdict: Box::new(verdict),
         })
     }
@@ -149,8 +163,8 @@ impl CommandValidateHook for Judge {
         "judge"
     }
 
-    fn matches(&self, request_type: &str, _: Moment) -> bool {
-        request_type != "ProfileList"
+    fn matches(&self, request_type: &str, moment: Moment) -> bool {
+        request_type != "ProfileList" && self.only.is_none_or(|only| only == moment)
     }
 
     async fn validate(

@@ -36,11 +36,11 @@ impl ComplianceHook for Enabled {
     async fn rules(&self) -> Result<Vec<RuleInfo>, HookError> {
         let places = self.places(HookName::Compliance).map_err(told)?;
         let place = places.compliance.as_ref().ok_or_else(absent)?;
-        let call_id = self.call_id(HookName::Compliance);
+        let context = self.context(HookName::Compliance, 0);
         let rules = self
             .ask(
                 HookName::Compliance,
-                &call_id,
+                &context,
                 0,
                 async |store, instance| {
                     let hook = place.load(&mut *store, &instance)?;
@@ -58,7 +58,7 @@ impl ComplianceHook for Enabled {
         let place = places.compliance.as_ref().ok_or_else(absent)?;
         let context = self.context_as(name, question.now, question.call_id.clone());
         let (device, size) = self.seen(&question.device);
-        self.ask(name, &context.call_id, size, async |store, instance| {
+        self.ask(name, &context, size, async |store, instance| {
             let hook = place.load(&mut *store, &instance)?;
             hook.call_evaluate(store, &context, &device).await
         })
@@ -97,7 +97,7 @@ impl DeclarationHook for Enabled {
         let place = places.declarations.as_ref().ok_or_else(absent)?;
         let context = self.context_as(name, question.now, question.call_id.clone());
         let (device, size) = self.seen(&question.device);
-        self.ask(name, &context.call_id, size, async |store, instance| {
+        self.ask(name, &context, size, async |store, instance| {
             let hook = place.load(&mut *store, &instance)?;
             hook.call_contribute(store, &context, &device).await
         })

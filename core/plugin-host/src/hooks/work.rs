@@ -51,15 +51,10 @@ impl JobHook for Enabled {
         context.attempt = occasion.attempt;
         context.dry_run = occasion.dry_run;
         let step = self
-            .ask(
-                HookName::Jobs,
-                &context.call_id,
-                0,
-                async |store, instance| {
-                    let hook = place.load(&mut *store, &instance)?;
-                    hook.call_run(store, &context, job, cursor).await
-                },
-            )
+            .ask(HookName::Jobs, &context, 0, async |store, instance| {
+                let hook = place.load(&mut *store, &instance)?;
+                hook.call_run(store, &context, job, cursor).await
+            })
             .await
             .map_err(told)?
             .map_err(|error| self.refused(HookName::Jobs, error))?;
@@ -107,15 +102,10 @@ impl RouteHook for Enabled {
             roles: request.roles,
         };
         let reply = self
-            .ask(
-                HookName::Routes,
-                &context.call_id,
-                0,
-                async |store, instance| {
-                    let hook = place.load(&mut *store, &instance)?;
-                    hook.call_handle(store, &context, &asked).await
-                },
-            )
+            .ask(HookName::Routes, &context, 0, async |store, instance| {
+                let hook = place.load(&mut *store, &instance)?;
+                hook.call_handle(store, &context, &asked).await
+            })
             .await
             .map_err(told)?
             .map_err(|error| self.refused(HookName::Routes, error))?;
@@ -156,15 +146,10 @@ impl PanelHook for Enabled {
         let context = self.context(HookName::Panels, now);
         let parameters = parameters.to_string();
         let shown = self
-            .ask(
-                HookName::Panels,
-                &context.call_id,
-                0,
-                async |store, instance| {
-                    let hook = place.load(&mut *store, &instance)?;
-                    hook.call_render(store, &context, panel, &parameters).await
-                },
-            )
+            .ask(HookName::Panels, &context, 0, async |store, instance| {
+                let hook = place.load(&mut *store, &instance)?;
+                hook.call_render(store, &context, panel, &parameters).await
+            })
             .await
             .map_err(told)?
             .map_err(|error| self.refused(HookName::Panels, error))?;

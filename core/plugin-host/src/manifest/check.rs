@@ -77,10 +77,24 @@ impl Manifest {
                     return Err(field(&place, &format!("there is no event {kind}")));
                 }
             }
+            let read = &self.capabilities.devices;
+            if !matching.groups.is_empty() && !read.core() {
+                let place = format!("hooks.{}.groups", hook.as_str());
+                let advice =
+                    "who is asked by groups must see them: name core in capabilities.devices.read";
+                return Err(field(&place, advice));
+            }
             for fact in &matching.facts {
-                if fact.strip_suffix('*').unwrap_or(fact).contains('*') || fact.len() > 128 {
-                    let place = format!("hooks.{}.facts", hook.as_str());
+                let place = format!("hooks.{}.facts", hook.as_str());
+                let plain = fact.strip_suffix(".*").unwrap_or(fact);
+                if plain.contains('*') || plain.is_empty() || fact.len() > 128 {
                     let advice = format!("{fact:?} is neither NAME nor PREFIX.*");
+                    return Err(field(&place, &advice));
+                }
+                if !read.shows_all(fact) {
+                    let advice = format!(
+                        "who is asked by facts must see them: name fact:{fact} in capabilities.devices.read"
+                    );
                     return Err(field(&place, &advice));
                 }
             }

@@ -8,6 +8,7 @@ mod hostile;
 mod imports;
 mod json;
 mod limits;
+mod matching;
 mod settings;
 mod stability;
 mod trials;

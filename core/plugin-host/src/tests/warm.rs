@@ -4,11 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pomona_engine::hooks::{CommandVerdict, HookError};
-use pomona_engine::{PrincipalId, TenantId};
+use pomona_engine::hooks::{
+    CommandVerdict, ComplianceHook, DeviceSnapshot, EventObserver, HookError, Occasion, Question,
+};
+use pomona_engine::{DeviceId, Event, EventKind, PrincipalId, TenantId};
 use uuid::Uuid;
 
-use super::{ask, component, load_as, module, switched_on};
+use super::{NOW, ask, component, component_of, load_as, module, switched_on};
 use crate::enabled::{Enabled, Switch};
 use crate::manifest::Manifest;
 use crate::runtime::Runtime;
@@ -184,4 +186,112 @@ async fn one_that_nobody_needs_is_let_go() {
     assert!(!fresh(&guest).await, "in use");
     tokio::time::sleep(Duration::from_secs(61)).await;
     assert!(fresh(&guest).await, "it should have gone");
+}
+
+/// A guest that ends itself when it is asked anything for the second time.
+fn once(hooks: &str, exports: &str) -> (Manifest, Vec<u8>) {
+    let manifest = Manifest::parse(&format!(
+        "id = \"org.example.once\"\nversion = \"1.0.0\"\napi = \"0.9\"\ntitle = \"Once\"\n{hooks}{REUSE}"
+    ))
+    .unwrap();
+    let text = format!(
+        r#"(module
+          (memory (export "memory") 2)
+          (global $top (mut i32) (i32.const 4096))
+          (global $calls (mut i32) (i32.const 0))
+          (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
+            (local $at i32)
+            (local.set $at (i32.and (i32.add (global.get $top) (i32.const 15)) (i32.const -16)))
+            (global.set $top (i32.add (local.get $at) (local.get 3)))
+            (local.get $at))
+          (func $once (result i32)
+            (if (global.get $calls) (then (unreachable)))
+            (global.set $calls (i32.const 1))
+            (i32.const 1024))
+          {exports})"#
+    );
+    let component = component_of(&manifest, &text).unwrap();
+    (manifest, component)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deterministic_hook_begins_afresh_whatever_is_granted() {
+    let runtime = Runtime::new().unwrap();
+    let (manifest, component) = once(
+        "[hooks.compliance]\n",
+        r#"(func (export "pomona:hooks/compliance@0.9.0#rules") (result i32) (call $once))
+           (func (export "pomona:hooks/compliance@0.9.0#evaluate") (param i32) (result i32) (call $once))"#,
+    );
+    let plugin = load_as(&runtime, manifest.clone(), &component)
+        .await
+        .unwrap();
+    let guest = switched_on(manifest, plugin, None);
+    for _ in 0..3 {
+        let question = Question {
+            call_id: "the same".into(),
+            now: NOW,
+            device: DeviceSnapshot::default(),
+        };
+        assert_eq!(guest.evaluate(&question).await.unwrap(), []);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rehearsal_leaves_nothing_and_finds_nothing() {
+    let runtime = Runtime::new().unwrap();
+    let (manifest, component) = once(
+        "[hooks.events]\n",
+        r#"(func (export "pomona:hooks/events@0.9.0#on-events") (param i32) (result i32) (call $once))"#,
+    );
+    let plugin = load_as(&runtime, manifest.clone(), &component)
+        .await
+        .unwrap();
+    let guest = switched_on(manifest, plugin, None);
+    let event = Event {
+        device_id: DeviceId(Uuid::nil()),
+        seq: 1,
+        at: NOW,
+        tenant_id: TenantId(Uuid::nil()),
+        enrollment_id: None,
+        user_key: String::new(),
+        kind: EventKind::Enrolled,
+        command_id: None,
+        actor_kind: "device",
+        actor_id: None,
+        body: serde_json::json!({}),
+    };
+    let hear = async |dry_run| {
+        let occasion = Occasion {
+            now: NOW,
+            attempt: 1,
+            dry_run,
+        };
+        guest
+            .on_events(occasion, std::slice::from_ref(&event))
+            .await
+    };
+    assert_eq!(hear(true).await.unwrap(), []);
+    assert_eq!(hear(true).await.unwrap(), []);
+    assert_eq!(hear(false).await.unwrap(), [], "the first one that counts");
+    assert_eq!(hear(true).await.unwrap(), [], "beside the one that waits");
+    hear(false).await.unwrap_err();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_calls_at_the_same_time_have_an_instance_each() {
+    let runtime = Runtime::new().unwrap();
+    let guest = guest(&runtime, REUSE, VETO).await;
+    let (one, other) = tokio::join!(fresh(&guest), fresh(&guest));
+    // The two run in one task, one after the other, unless they wait for each other.
+    assert!(one, "the first of all");
+    let mut calls = tokio::task::JoinSet::new();
+    let guest = Arc::new(guest);
+    for _ in 0..64 {
+        let guest = guest.clone();
+        calls.spawn(async move { fresh(&guest).await });
+    }
+    let answers = calls.join_all().await;
+    assert_eq!(answers.len(), 64);
+    let new = answers.iter().filter(|fresh| **fresh).count() + usize::from(other) + 1;
+    assert!(new <= 8, "{new} instances for eight places");
 }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::Question;
 use crate::convert::family;
 use crate::hooks::size_of_question;
-use crate::manifest::{HookName, Manifest, Matching};
+use crate::manifest::{HookName, Manifest, Matching, Traits};
 use crate::plugin::Plugin;
 
 /// The function of `compliance` that is asked about no device.
@@ -54,8 +54,12 @@ fn concerns(hook: HookName, matching: &Matching, question: &Question) -> bool {
     let facts = device.map(facts_of).unwrap_or_default();
     let groups = device.and_then(|device| device.get("groups")?.as_array());
     let groups = groups.into_iter().flatten().filter_map(Value::as_str);
-    let facts = facts.keys().map(String::as_str);
-    matching.concerns(hook, device.and_then(family_in), groups, facts)
+    let traits = Traits {
+        family: device.and_then(family_in),
+        groups: Some(groups.collect()),
+        facts: Some(facts.keys().map(String::as_str).collect()),
+    };
+    matching.concerns(hook, &traits)
 }
 
 /// The device that a question is about.
@@ -140,7 +144,7 @@ mod tests {
             "[hooks.command-validate]\nrequest-types = [\"EraseDevice\"]\n\
              platforms = [\"ipados\"]\n[hooks.enrollment]\nplatforms = [\"ipados\"]\n\
              [hooks.compliance]\nplatforms = [\"ipados\"]\n[hooks.declarations]\ngroups = [\"a\", \"b\"]\n\
-             facts = [\"x.*\", \"y\"]\n",
+             facts = [\"x.*\", \"y\"]\n[capabilities.devices]\nread = [\"core\", \"fact:x.*\", \"fact:y\"]\n",
         );
         let of = |request_type: &str| json!({ "command": { "request-type": request_type } });
         let ipad = json!({ "device": { "platform": "ipados" } });

@@ -55,6 +55,8 @@ pub(crate) struct Manager {
     orders: Mutex<HashMap<String, PluginOrder>>,
     /// Versions on trial beside them.
     trials: trial::Trials,
+    /// What tenants have switched on.
+    switched: Mutex<Vec<(TenantId, String)>>,
     states: Mutex<states::Counts>,
     /// Held while what stands in the database is read and put in force, which takes no time.
     settling: tokio::sync::Mutex<()>,
@@ -88,6 +90,7 @@ impl Manager {
             suspended: Mutex::default(),
             orders: Mutex::default(),
             trials: trial::Trials::new(engine),
+            switched: Mutex::default(),
             states: Mutex::default(),
             settling: tokio::sync::Mutex::default(),
             loading: tokio::sync::Mutex::default(),
@@ -118,11 +121,16 @@ impl Manager {
 
     /// Makes what runs equal to what stands in the database. What is to stop has stopped before the first code is made ready.
     async fn reconcile(&self) -> pomona_engine::Result<()> {
-        if self.settle(&[]).await?.is_some() {
-            let _one = self.loading.lock().await;
-            self.load_all().await?;
-        }
-        self.settle_trials().await
+        let settled = async {
+            if self.settle(&[]).await?.is_some() {
+                let _one = self.loading.lock().await;
+                self.load_all().await?;
+            }
+            self.settle_trials().await
+        };
+        let settled = settled.await;
+        self.tell_states();
+        settled
     }
 
     /// The same from time to time, leaving the loading to whoever is at it.
@@ -136,6 +144,7 @@ impl Manager {
             self.settle_trials().await
         };
         unanswered(looked.await);
+        self.tell_states();
     }
 
     /// Puts versions on trial beside the active ones when they have looked at settings that are new to them.
@@ -143,7 +152,6 @@ impl Manager {
         if self.judge_trials().await? {
             self.settle(&[]).await?;
         }
-        self.tell_states();
         Ok(())
     }
 
@@ -199,6 +207,9 @@ impl Manager {
             .map(|row| row.id.clone())
             .collect();
         let before = std::mem::replace(&mut *self.suspended.lock(), suspended.clone());
+        *self.switched.lock() = (switches.iter())
+            .map(|row| (row.tenant, row.plugin.clone()))
+            .collect();
         let reordered = std::mem::replace(&mut *self.orders.lock(), orders.clone()) != orders;
         self.take_up(&plugins, &switches, before != suspended || reordered);
         let (loaded, unreadable) = (self.loaded.lock(), self.unreadable.lock());

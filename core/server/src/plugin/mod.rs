@@ -221,18 +221,12 @@ pub(crate) async fn run(verb: PluginVerb, place: &Place, dir: Option<&Path>) -> 
             let file = |path: Option<PathBuf>| path.map(|path| json_in(&path)).transpose();
             let (settings, rights) = (file(settings)?, file(rights)?);
             let api = api()?;
-            let all = api
-                .list(&api.in_tenant("plugins").await?, usize::MAX)
-                .await?;
-            let here = all.into_iter().find(|one| one["id"] == json!(id));
-            let here = here.filter(|one| one["enabled"] == json!(true));
-            let stands = |member: &str| here.as_ref()?.get(member).filter(|it| !it.is_null());
-            let settings = settings.or_else(|| stands("settings").cloned());
-            let rights =
-                rights.or_else(|| stands("tenant_rights").filter(|_| !all_rights).cloned());
-            let mut body = json!({ "settings": settings.unwrap_or_else(|| json!({})) });
-            if let Some(rights) = rights {
-                body["rights"] = rights;
+            let mut body = json!({});
+            if let Some(settings) = settings {
+                body["settings"] = settings;
+            }
+            if rights.is_some() || all_rights {
+                body["rights"] = json!(rights);
             }
             let path = api.in_tenant(&format!("plugins/{}", segment(&id))).await?;
             let enabled = api.call(Method::PUT, &path, Some(&body), &[]).await?;

@@ -247,20 +247,25 @@ pub(crate) async fn list(
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Switch {
-    /// Its settings, as its schema describes them.
-    #[serde(default = "empty")]
-    #[schema(value_type = Object)]
-    settings: Value,
-    /// What it may do here, in the form of a manifest's `capabilities`; all that the operator grants when absent.
+    /// Its settings, as its schema describes them. Absent: those that stand, and none at first.
+    #[serde(default)]
     #[schema(value_type = Option<Object>)]
-    rights: Option<Value>,
+    settings: Option<Value>,
+    /// What it may do here, in the form of a manifest's `capabilities`; null: all that the operator grants. Absent: what stands, and all
+    /// at first.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<Object>)]
+    rights: Option<Option<Value>>,
 }
 
-fn empty() -> Value {
-    Value::Object(serde_json::Map::new())
+/// A member that is there, be it null.
+fn given<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> std::result::Result<Option<Option<Value>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
 }
 
-/// Switches a plugin on, or changes its settings.
+/// Switches a plugin on, or changes its settings or rights.
 #[utoipa::path(put, path = "/api/v1/tenants/{tenant}/plugins/{plugin}", tag = "Plugins",
     request_body = Switch, responses((status = 200, body = TenantPlugin)))]
 pub(crate) async fn enable(
@@ -270,7 +275,8 @@ pub(crate) async fn enable(
     JsonBody(switch): JsonBody<Switch>,
 ) -> Reply<TenantPlugin> {
     let (engine, caller) = (&state.engine, &call.caller);
-    let (settings, rights) = (&switch.settings, switch.rights.as_ref());
+    let settings = switch.settings.as_ref();
+    let rights = switch.rights.as_ref().map(Option::as_ref);
     let enabled =
         plugin_switches::enable(engine, caller, call.tenant, &plugin, settings, rights).await?;
     Ok(Json(enabled))

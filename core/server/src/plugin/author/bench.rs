@@ -1,6 +1,6 @@
 //! `pomona plugin bench`: what calls cost, against what they may have.
 //!
-//! Owns: the measuring and its table. Every call has a fresh instance, as on a server.
+//! Owns: the measuring and its table. Every call has a fresh instance, as on a server without the right `reuse`.
 
 use std::path::PathBuf;
 use std::time::Duration;

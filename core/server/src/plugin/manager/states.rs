@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use pomona_engine::TenantId;
 use pomona_plugin_host::{Enabled, Figures};
 
 use super::Manager;
@@ -26,18 +27,13 @@ pub(super) fn state_of(
 }
 
 impl Manager {
-    /// Tells the metrics in how many tenants each plugin is in which state. One whose package cannot be read counts once: of its
-    /// tenants nothing is known here.
+    /// Tells the metrics in how many tenants each plugin is in which state.
     pub(super) fn tell_states(&self) {
-        let suspended = self.suspended.lock().clone();
         let mut counts = Counts::new();
-        for ((_, plugin), found) in &*self.taken_up.lock() {
-            let enabled = &found.enabled;
-            let (state, _) = state_of(suspended.contains(plugin), enabled, &enabled.figures());
-            *counts.entry((plugin.clone(), state)).or_default() += 1;
-        }
-        for plugin in self.unreadable.lock().keys() {
-            *counts.entry((plugin.clone(), "failed")).or_default() += 1;
+        for switched in &*self.switched.lock() {
+            *counts
+                .entry((switched.1.clone(), self.state(switched)))
+                .or_default() += 1;
         }
         let before = std::mem::replace(&mut *self.states.lock(), counts.clone());
         let gone = before.into_keys().filter(|key| !counts.contains_key(key));
@@ -45,6 +41,21 @@ impl Manager {
         for ((plugin, state), tenants) in counts.into_iter().chain(gone) {
             metrics::gauge!("pomona_plugin_tenants", "plugin" => plugin, "state" => state)
                 .set(tenants);
+        }
+    }
+
+    /// The state of a plugin that a tenant has switched on. One that is not ready yet is `loading`.
+    fn state(&self, switched: &(TenantId, String)) -> &'static str {
+        let plugin = &switched.1;
+        if self.unreadable.lock().contains_key(plugin) {
+            return "failed";
+        }
+        let suspended = self.suspended.lock().contains(plugin);
+        match self.taken_up.lock().get(switched) {
+            Some(found) => state_of(suspended, &found.enabled, &found.enabled.figures()).0,
+            // Suspended since before this node started, and never loaded here.
+            None if suspended => "suspended",
+            None => "loading",
         }
     }
 }

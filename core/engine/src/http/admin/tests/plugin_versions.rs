@@ -14,6 +14,7 @@ use crate::admin::trust::{TrustLevel, TrustPolicy, Vouched};
 use crate::clock::{DAY, ManualClock, SystemEntropy};
 use crate::ids::TenantId;
 use crate::seal::{Keyring, RootKey};
+use crate::store::plugins::OwnRights;
 use crate::store::values::{self, Place};
 use crate::store::{Store, StoreOptions};
 
@@ -124,7 +125,7 @@ impl PluginHost for JsonHost {
             let text = settings.to_string();
             let actor = crate::actor::Actor::SYSTEM;
             self.store
-                .switch_plugin_on(actor, tenant, (ID, &digest), &text, None)
+                .switch_plugin_on(actor, tenant, (ID, &digest), Some(&text), OwnRights::All)
                 .await
                 .unwrap();
         }
@@ -470,7 +471,8 @@ async fn settings_that_are_changed_during_a_migration_are_migrated_again() {
         // Settings are kept only for the package that has seen them.
         let store = versions.stage.store();
         let actor = crate::actor::Actor::SYSTEM;
-        let late = store.switch_plugin_on(actor, tenant, (ID, "another"), "{}", None);
+        let late =
+            store.switch_plugin_on(actor, tenant, (ID, "another"), Some("{}"), OwnRights::All);
         let refused = late.await.unwrap_err().to_string();
         assert!(refused.contains("try again"), "{refused}");
         assert_eq!(versions.settings("theirs").await, theirs);

@@ -41,7 +41,7 @@ def bindings():
         "AccessError_NotFound": record("AccessError_NotFound", []),
         "AccessError_Other": record("AccessError_Other", ["value"]),
     }
-    panics = []
+    panics, logged = [], []
     module("componentize_py_types", Err=Err)
     module("wit_world")
     module("wit_world.exports")
@@ -49,7 +49,7 @@ def bindings():
         "wit_world.imports",
         clock=module("wit_world.imports.clock", elapsed_ms=lambda: 0),
         config=module("wit_world.imports.config", get_json=lambda: "{}"),
-        log=module("wit_world.imports.log", panic=panics.append),
+        log=module("wit_world.imports.log", panic=panics.append, write=lambda *line: logged.append(line)),
         random=module("wit_world.imports.random", bytes=bytes),
     )
     module("wit_world.imports.http_out", Message=record("Message", "method url headers body timeout_ms".split()), send=send)
@@ -75,10 +75,10 @@ def bindings():
         Request=record("Request", request.split(), namespace={"__module__": "wit_world.exports.routes"}),
         Response=record("Response", response.split()),
     )
-    return asked, panics
+    return asked, panics, logged
 
 
-ASKED, PANICS = bindings()
+ASKED, PANICS, LOGGED = bindings()
 from pomona import guest  # noqa: E402
 
 
@@ -170,6 +170,28 @@ class Border(unittest.TestCase):
             with self.assertRaises(pomona.AccessError) as caught:
                 pomona.devices.search(None, after, 10)
             self.assertEqual((caught.exception.case, str(caught.exception)), wanted)
+
+    def test_what_is_printed_without_an_end_belongs_to_the_call_that_printed_it(self):
+        LOGGED.clear()
+        lines = guest._Lines("info")
+        self.addCleanup(guest._lines.clear)
+        guest._lines[:] = [lines]
+        for text, fails in [("one", False), ("two\nthree", True), ("four\n", False)]:
+
+            def run(*_):
+                print(text, end="", file=lines)
+                if fails:
+                    raise ValueError("on purpose")
+                return pomona.Step()
+
+            plugin = types.SimpleNamespace(Jobs=lambda: types.SimpleNamespace(run=run))
+            try:
+                guest.call(plugin, "Jobs", "run")
+            except ValueError:
+                self.assertTrue(fails)
+            LOGGED.append("call")
+        said = [line if line == "call" else line[1] for line in LOGGED]
+        self.assertEqual(said, ["one", "call", "two", "three", "call", "four", "call"])
 
     def test_words_of_the_contract_are_strings_and_unknown_ones_their_own(self):
         ipados, other = make_dataclass("Platform_Ipados", []), make_dataclass("Platform_Other", ["value"])

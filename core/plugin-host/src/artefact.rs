@@ -16,8 +16,8 @@ use aws_lc_rs::{constant_time, hmac};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-use crate::compile::Kind;
-use crate::plugin::PluginError;
+use crate::error::PluginError;
+use crate::kind::Kind;
 use crate::runtime::Runtime;
 
 /// Bytes of the code at the front of a file.

@@ -11,7 +11,7 @@ use wasmtime::{Store, UpdateDeadline};
 
 use crate::bindings::pomona::host::log::Level;
 use crate::bindings::pomona::host::{clock, config, log, random};
-use crate::compile::Kind;
+use crate::kind::Kind;
 use crate::limits::{Account, Budget, Limits};
 use crate::manifest::HookName;
 use crate::meter::Meter;

@@ -12,36 +12,8 @@ use tokio::io::AsyncWriteExt;
 use wasmtime::Engine;
 
 use crate::artefact::Artefact;
-use crate::plugin::PluginError;
-use crate::runtime::config;
-
-/// For which hooks code is made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// Hooks in the way of somebody who waits: ended by the clock.
-    Interactive,
-    /// Hooks whose answer must be the same again: instructions are counted, and there is one form of what is not a number.
-    Deterministic,
-}
-
-impl Kind {
-    /// The word on a command line.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Interactive => "interactive",
-            Self::Deterministic => "deterministic",
-        }
-    }
-
-    /// Reads the word.
-    #[must_use]
-    pub fn from_word(word: &str) -> Option<Self> {
-        [Self::Interactive, Self::Deterministic]
-            .into_iter()
-            .find(|kind| kind.as_str() == word)
-    }
-}
+use crate::error::PluginError;
+use crate::kind::{Kind, config};
 
 /// The signal that ends a process whose processor time is used up, SIGXCPU (POSIX, `setrlimit`).
 const OUT_OF_TIME: i32 = 24;

@@ -13,9 +13,10 @@ use pomona_engine::{PrincipalId, TenantId};
 use crate::bindings::pomona::types::common::CallContext;
 use crate::breaker::Breaker;
 use crate::call::{CallState, Whose};
+use crate::error::PluginError;
 use crate::limits::Budget;
 use crate::manifest::{HookName, Manifest};
-use crate::plugin::{Places, Plugin, PluginError, call_id};
+use crate::plugin::{Places, Plugin, call_id};
 use crate::record::{Figures, Instruments};
 use crate::rights::Capabilities;
 use crate::services::Services;
@@ -120,7 +121,7 @@ impl Enabled {
     pub(crate) fn aside(&self) -> Self {
         let mut whose = self.whose.marked(self.whose.mark);
         whose.aside = true;
-        whose.services = whose.services.map(crate::trial::nothing_leaves);
+        whose.services = whose.services.map(crate::services::nothing_leaves);
         self.with(whose)
     }
 

@@ -22,8 +22,8 @@ use crate::bindings::pomona::types::common;
 use crate::bindings::pomona::types::device::Snapshot;
 use crate::convert::{self, short};
 use crate::enabled::Enabled;
+use crate::error::PluginError;
 use crate::manifest::{HookName, Traits};
-use crate::plugin::PluginError;
 
 /// The hooks that a plugin has, for the engine's table.
 #[must_use]

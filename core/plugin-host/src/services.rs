@@ -3,11 +3,15 @@
 //! Owns: the line to whoever knows devices, keeps values, holds secrets and has a network. Rights were checked before it is
 //! asked; a tenant is named by the host, never by the guest.
 
+mod aside;
+
 use async_trait::async_trait;
 use pomona_engine::hooks::DeviceSnapshot;
 use pomona_engine::{DeviceId, TenantId};
 use serde_json::Value;
 use url::Url;
+
+pub(crate) use aside::nothing_leaves;
 
 /// Why a service gives no answer.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]

@@ -17,10 +17,11 @@ use wasmtime::component::Val;
 use wasmtime::component::types::{ComponentFunc, ComponentInstance, ComponentItem, Type};
 
 use crate::call::{Heard, Whose, seed_of};
+use crate::error::PluginError;
 use crate::json::{JsonError, Style, below, known, lift, lower, lower_as, plainest};
 use crate::limits::Budget;
 use crate::manifest::HookName;
-use crate::plugin::{Plugin, PluginError};
+use crate::plugin::Plugin;
 use crate::services::Services;
 
 /// The time at which a question is asked that names none: 2026-09-01T08:00:00Z, in milliseconds.

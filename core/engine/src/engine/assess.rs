@@ -241,7 +241,7 @@ impl Engine {
     ) -> Result<()> {
         let now = self.now();
         let mut tx = self.store().begin_read().await?;
-        let device = snapshot::read(&mut tx, due.tenant, due.device, due.enrollment).await?;
+        let device = snapshot::read(&mut tx, due.tenant, due.enrollment).await?;
         tx.rollback().await?;
         let question = Question {
             call_id: format!(

@@ -19,13 +19,13 @@ use crate::clock::Micros;
 use crate::enrollment::EnrollmentState;
 use crate::error::{Error, Result};
 use crate::event::{Event, EventKind, NewEvent};
-use crate::hooks::{Amendment, CommandDraft, CommandVerdict, Stage};
+use crate::hooks::{Amendment, CommandDraft, CommandVerdict, DeviceSnapshot, Stage};
 use crate::ids::{CommandId, EnrollmentId, TenantId};
 use crate::queue::{self, Disposition};
 use crate::store::hot::{self, Leaving};
 use crate::store::queue::{self as rows, Entry, NewCommand, Target};
 use crate::store::sql::{Batch, Tx};
-use crate::store::{admin_audit, events, push};
+use crate::store::{admin_audit, events, push, snapshot};
 use crate::writer::Allowed;
 use crate::writer::places::{body_place, history_row, inputs_place};
 use crate::writer::template;
@@ -130,6 +130,9 @@ pub struct Cancelled {
     /// run it. `already_finished`: there was nothing left to cancel.
     pub disposition: &'static str,
 }
+
+/// Devices that are read at a time while hooks judge a command for many.
+const SNAPSHOTS: usize = 32;
 
 /// A request that has been read, amended and judged; what is left is to write it.
 pub(super) struct Prepared {
@@ -271,8 +274,7 @@ impl Engine {
 
     /// Asks the validating hooks, target by target.
     async fn judge_targets(&self, prepared: &mut Prepared) -> Result<()> {
-        let (hooks, judges) = self.shared().hooks.judging(prepared.tenant);
-        let for_delivery = hooks.judges_early(&prepared.request_type);
+        let hooks = self.shared().hooks.of(prepared.tenant);
         let asked = hooks
             .validate
             .iter()
@@ -288,33 +290,45 @@ impl Engine {
             command: command_dictionary(&prepared.body),
             actor: prepared.actor.kind,
         };
-        for target in targets.values() {
-            let snapshot = self
-                .snapshot(prepared.tenant, target.device, target.enrollment)
-                .await?;
-            let now = self.now();
-            let verdict = hooks.validate(Stage::Enqueue, now, &snapshot, &draft).await;
-            match verdict {
-                CommandVerdict::Allow { valid_until } if for_delivery => {
-                    let allowed = Allowed {
-                        device_revision: snapshot.revision,
-                        judges,
-                        said_at: now,
-                        until: valid_until,
-                    };
-                    _ = prepared.allowed.insert(target.enrollment, allowed)
-                }
-                CommandVerdict::Allow { .. } => {}
-                CommandVerdict::Veto(reason) => {
-                    _ = prepared.refused.insert(target.enrollment, reason)
-                }
-                CommandVerdict::Defer(until, reason) => {
-                    let held = (until, reason);
-                    _ = prepared.deferred.insert(target.enrollment, held)
-                }
+        let channels: Vec<EnrollmentId> = targets.into_keys().collect();
+        for some in channels.chunks(SNAPSHOTS) {
+            let mut tx = self.store().begin_read().await?;
+            let devices = snapshot::read_all(&mut tx, prepared.tenant, some).await?;
+            tx.rollback().await?;
+            for (channel, device) in devices {
+                self.judge_target(prepared, channel, &device, &draft).await;
             }
         }
         Ok(())
+    }
+
+    async fn judge_target(
+        &self,
+        prepared: &mut Prepared,
+        channel: EnrollmentId,
+        device: &DeviceSnapshot,
+        draft: &CommandDraft,
+    ) {
+        let (hooks, judges) = self.shared().hooks.judging(prepared.tenant);
+        let now = self.now();
+        match hooks.validate(Stage::Enqueue, now, device, draft).await {
+            CommandVerdict::Allow { valid_until } if hooks.judges_early(&draft.request_type) => {
+                let allowed = Allowed {
+                    device_revision: device.revision,
+                    judges,
+                    said_at: now,
+                    until: valid_until,
+                };
+                prepared.allowed.insert(channel, allowed);
+            }
+            CommandVerdict::Allow { .. } => {}
+            CommandVerdict::Veto(reason) => {
+                prepared.refused.insert(channel, reason);
+            }
+            CommandVerdict::Defer(until, reason) => {
+                prepared.deferred.insert(channel, (until, reason));
+            }
+        }
     }
 
     /// What hooks have allowed need not be asked again before it goes. To be told when the command is queued for good.

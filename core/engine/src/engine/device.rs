@@ -209,7 +209,7 @@ impl Engine {
         if hooks.tokens.is_empty() {
             return Ok(DeviceReply::BadRequest);
         }
-        let snapshot = self.snapshot(tenant, device, enrollment).await?;
+        let snapshot = self.snapshot(tenant, enrollment).await?;
         for hook in &hooks.tokens {
             match hook.token(&snapshot, service).await {
                 Ok(Some(token)) => {
@@ -229,11 +229,10 @@ impl Engine {
     pub(super) async fn snapshot(
         &self,
         tenant: TenantId,
-        device: DeviceId,
         enrollment: EnrollmentId,
     ) -> Result<DeviceSnapshot> {
         let mut tx = self.store().begin_read().await?;
-        let snapshot = snapshot::read(&mut tx, tenant, device, enrollment).await?;
+        let snapshot = snapshot::read(&mut tx, tenant, enrollment).await?;
         tx.rollback().await?;
         Ok(snapshot)
     }
@@ -278,8 +277,7 @@ impl Engine {
         let now = self.now();
         let (hooks, judges) = self.shared().hooks.judging(request.tenant);
         let mut tx = self.store().begin_read().await?;
-        let snapshot =
-            snapshot::read(&mut tx, request.tenant, request.device, request.enrollment).await?;
+        let snapshot = snapshot::read(&mut tx, request.tenant, request.enrollment).await?;
         let sealed =
             crate::store::hot::bodies(&mut tx, &[(request.tenant, request.body_hash.clone())])
                 .await?;

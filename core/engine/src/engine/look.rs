@@ -27,7 +27,7 @@ impl Engine {
             .await?
             .ok_or(Error::NotFound("the device"))?;
         let mut tx = self.store().begin_read().await?;
-        let found = snapshot::read(&mut tx, tenant, device, enrollment).await?;
+        let found = snapshot::read(&mut tx, tenant, enrollment).await?;
         tx.rollback().await?;
         Ok(found)
     }
@@ -45,12 +45,13 @@ impl Engine {
     ) -> Result<Vec<DeviceSnapshot>> {
         let mut tx = self.store().begin_read().await?;
         let found = snapshot::enrolled(&mut tx, tenant, group, after, limit).await?;
-        let mut all = Vec::with_capacity(found.len());
-        for (device, enrollment) in found {
-            all.push(snapshot::read(&mut tx, tenant, device, enrollment).await?);
-        }
+        let channels: Vec<_> = found.into_iter().map(|(_, channel)| channel).collect();
+        let mut all = snapshot::read_all(&mut tx, tenant, &channels).await?;
         tx.rollback().await?;
-        Ok(all)
+        Ok(channels
+            .iter()
+            .filter_map(|channel| all.remove(channel))
+            .collect())
     }
 
     /// The newest events of a device of this kind, or, where the word is none, of this topic that a plugin emitted.

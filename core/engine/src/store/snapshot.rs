@@ -1,10 +1,12 @@
 //! Reads what hooks are told of a device.
 //!
-//! Owns: one read of a device, its channel and its facts, taken at one revision; and its groups alone, by which a version on
+//! Owns: one read of devices, their channels and their facts, taken at one revision each; and its groups alone, by which a version on
 //! trial is chosen.
 
+use std::collections::HashMap;
+
 use super::Store;
-use super::sql::{Tx, args};
+use super::sql::{Column, Tx, args};
 use crate::enrollment::EnrollmentState;
 use crate::error::{Error, Result};
 use crate::hooks::{DeviceSnapshot, KnownFact, MOST_FACTS};
@@ -14,60 +16,76 @@ use crate::ids::{DeviceId, EnrollmentId, TenantId};
 pub(crate) async fn read(
     tx: &mut Tx,
     tenant: TenantId,
-    device: DeviceId,
     enrollment: EnrollmentId,
 ) -> Result<DeviceSnapshot> {
-    let row = tx
-        .query_one(
-            "SELECT d.ident, d.serial_number, d.product_name, d.os_version, d.revision, e.user_key, ch.last_seen_at
-             FROM device d JOIN enrollment e ON e.device_id = d.id
-             LEFT JOIN channel ch ON ch.enrollment_id = e.id
-             WHERE d.id = ? AND d.tenant_id = ? AND e.id = ?",
-            args![device, tenant, enrollment],
-        )
-        .await?
-        .ok_or(Error::NotFound("the device"))?;
-    let mut snapshot = DeviceSnapshot {
-        tenant: Some(tenant),
-        device: Some(device),
-        enrollment: Some(enrollment),
-        user_key: row.text(5)?,
-        ident: row.text(0)?,
-        serial_number: row.opt_text(1)?,
-        product_name: row.opt_text(2)?,
-        os_version: row.opt_text(3)?,
-        facts: Vec::new(),
-        groups: Vec::new(),
-        seen_at: row.opt_int(6)?.unwrap_or(0),
-        revision: row.int(4)?,
+    let mut found = read_all(tx, tenant, &[enrollment]).await?;
+    found
+        .remove(&enrollment)
+        .ok_or(Error::NotFound("the device"))
+}
+
+/// Reads the snapshots of channels, as many statements for all as for one. What the tenant does not have is left out.
+pub(crate) async fn read_all(
+    tx: &mut Tx,
+    tenant: TenantId,
+    channels: &[EnrollmentId],
+) -> Result<HashMap<EnrollmentId, DeviceSnapshot>> {
+    let over = || {
+        let ids = channels.iter().map(|channel| channel.0).collect();
+        vec![("id", Column::Uuid(ids))]
     };
-    let rows = tx
-        .query(
-            "SELECT name, value, source, observed_at FROM fact WHERE device_id = ? AND (user_key = '' OR user_key = ?)
-             ORDER BY user_key, name LIMIT ?",
-            args![device, snapshot.user_key.as_str(), MOST_FACTS],
-        )
-        .await?;
-    for row in rows {
-        let value = serde_json::from_str(&row.text(1)?).unwrap_or(serde_json::Value::Null);
-        snapshot.facts.push(KnownFact {
-            name: row.text(0)?,
-            value,
-            source: row.text(2)?,
-            observed_at: row.int(3)?,
-        });
+    let sql = "SELECT i.id, d.id, d.ident, d.serial_number, d.product_name, d.os_version, d.revision, e.user_key, ch.last_seen_at
+         FROM i JOIN enrollment e ON e.id = i.id JOIN device d ON d.id = e.device_id
+         LEFT JOIN channel ch ON ch.enrollment_id = e.id WHERE d.tenant_id = ?";
+    let mut found = HashMap::with_capacity(channels.len());
+    for row in tx.query_over(over(), sql, args![tenant]).await? {
+        let channel = EnrollmentId(row.uuid(0)?);
+        let snapshot = DeviceSnapshot {
+            tenant: Some(tenant),
+            device: Some(DeviceId(row.uuid(1)?)),
+            enrollment: Some(channel),
+            user_key: row.text(7)?,
+            ident: row.text(2)?,
+            serial_number: row.opt_text(3)?,
+            product_name: row.opt_text(4)?,
+            os_version: row.opt_text(5)?,
+            facts: Vec::new(),
+            groups: Vec::new(),
+            seen_at: row.opt_int(8)?.unwrap_or(0),
+            revision: row.int(6)?,
+        };
+        found.insert(channel, snapshot);
     }
-    let rows = tx
-        .query(
-            "SELECT g.name FROM group_member m JOIN device_group g ON g.id = m.group_id
-             WHERE m.device_id = ? ORDER BY g.name",
-            args![device],
-        )
-        .await?;
-    for row in rows {
-        snapshot.groups.push(row.text(0)?);
+    let sql = "SELECT n.id, n.name, n.value, n.source, n.observed_at FROM
+            (SELECT i.id, f.name, f.value, f.source, f.observed_at,
+                    ROW_NUMBER() OVER (PARTITION BY i.id ORDER BY f.user_key, f.name) AS place
+             FROM i JOIN enrollment e ON e.id = i.id
+             JOIN fact f ON f.device_id = e.device_id AND (f.user_key = '' OR f.user_key = e.user_key)
+             WHERE f.tenant_id = ?) n
+         WHERE n.place <= ? ORDER BY n.id, n.place";
+    for row in tx
+        .query_over(over(), sql, args![tenant, MOST_FACTS])
+        .await?
+    {
+        if let Some(snapshot) = found.get_mut(&EnrollmentId(row.uuid(0)?)) {
+            let value = serde_json::from_str(&row.text(2)?).unwrap_or(serde_json::Value::Null);
+            snapshot.facts.push(KnownFact {
+                name: row.text(1)?,
+                value,
+                source: row.text(3)?,
+                observed_at: row.int(4)?,
+            });
+        }
     }
-    Ok(snapshot)
+    let sql = "SELECT i.id, g.name FROM i JOIN enrollment e ON e.id = i.id
+         JOIN group_member m ON m.device_id = e.device_id JOIN device_group g ON g.id = m.group_id
+         WHERE g.tenant_id = ? ORDER BY g.name";
+    for row in tx.query_over(over(), sql, args![tenant]).await? {
+        if let Some(snapshot) = found.get_mut(&EnrollmentId(row.uuid(0)?)) {
+            snapshot.groups.push(row.text(1)?);
+        }
+    }
+    Ok(found)
 }
 
 impl Store {

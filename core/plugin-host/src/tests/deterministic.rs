@@ -6,8 +6,8 @@ use pomona_engine::hooks::{ComplianceHook, DeviceSnapshot, HookError, Question};
 
 use super::{NOW, component_of, load_as, switched_on};
 use crate::enabled::Enabled;
+use crate::error::PluginError;
 use crate::manifest::Manifest;
-use crate::plugin::PluginError;
 use crate::runtime::Runtime;
 
 /// A guest whose `evaluate` has this body; zeroed memory at 1024 is the answer "no findings".

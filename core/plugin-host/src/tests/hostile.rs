@@ -504,5 +504,5 @@ fn with_custom_section(component: &[u8], content: &[u8]) -> Vec<u8> {
 }
 
 fn compiled(component: &[u8]) -> Vec<u8> {
-    crate::compile::compile_here(component, crate::compile::Kind::Interactive).unwrap()
+    crate::compile::compile_here(component, crate::kind::Kind::Interactive).unwrap()
 }

@@ -8,8 +8,8 @@ use pomona_engine::{ActorKind, PrincipalId, TenantId};
 use uuid::Uuid;
 
 use crate::enabled::{Enabled, Switch};
+use crate::error::PluginError;
 use crate::manifest::Manifest;
-use crate::plugin::PluginError;
 use crate::rights::Capabilities;
 
 /// A plugin that gives no answer when it is asked, with all that it asks for or with nothing.

@@ -26,11 +26,13 @@ use uuid::Uuid;
 use wit_component::{ComponentEncoder, StringEncoding};
 
 use crate::artefact::{Artefact, Artefacts};
-use crate::compile::{Kind, compile_here};
+use crate::compile::compile_here;
 use crate::contract::world_of;
 use crate::enabled::{Enabled, Switch};
+use crate::error::PluginError;
+use crate::kind::Kind;
 use crate::manifest::Manifest;
-use crate::plugin::{Plugin, PluginError, kinds};
+use crate::plugin::{Plugin, kinds};
 use crate::runtime::Runtime;
 use crate::services::Services;
 

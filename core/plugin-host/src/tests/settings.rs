@@ -2,7 +2,7 @@
 
 use super::{component, component_in, load, manifest, module};
 use crate::contract::world_of;
-use crate::plugin::PluginError;
+use crate::error::PluginError;
 use crate::runtime::Runtime;
 
 /// A plugin whose `migrate` has this body, with the version in locals 0 and 1 and the settings in 2 and 3. The result begins at

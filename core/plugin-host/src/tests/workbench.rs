@@ -5,7 +5,8 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::{component, load, module};
-use crate::plugin::{Plugin, PluginError};
+use crate::error::PluginError;
+use crate::plugin::Plugin;
 use crate::replay::{HostCall, Replay};
 use crate::runtime::Runtime;
 use crate::workbench::Question;

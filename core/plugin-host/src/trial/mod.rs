@@ -6,7 +6,6 @@
 //! Stores nothing: what was compared goes to a [`Ledger`], which never lets anybody wait.
 
 mod account;
-mod aside;
 mod commands;
 mod compare;
 mod posture;
@@ -24,7 +23,6 @@ use pomona_engine::hooks::{DeviceSnapshot, HookError, Hooks};
 use pomona_engine::{DeviceId, TrialCount, TrialDifference, TrialMode};
 use tokio::sync::Semaphore;
 
-pub(crate) use aside::nothing_leaves;
 pub use share::in_share;
 
 use crate::enabled::Enabled;

@@ -10,7 +10,7 @@ use pomona_engine::DeviceId;
 use pomona_engine::hooks::DeviceSnapshot;
 use serde_json::Value;
 
-use crate::services::{ForPlugin, OutReply, OutRequest, ServiceError, Services};
+use super::{ForPlugin, OutReply, OutRequest, ServiceError, Services};
 
 /// The same services, without those that act outside.
 pub(crate) fn nothing_leaves(services: Arc<dyn Services>) -> Arc<dyn Services> {

@@ -152,7 +152,7 @@ impl Engine {
         job: &CheckInJob,
         answer: CheckInAnswer,
     ) -> Result<DeviceReply> {
-        let (enrollment, device, quarantined) = match answer {
+        let (enrollment, quarantined) = match answer {
             CheckInAnswer::Done => {
                 (self.shared().wake_push)();
                 return Ok(DeviceReply::Empty);
@@ -164,22 +164,17 @@ impl Engine {
             }
             CheckInAnswer::Stands {
                 enrollment,
-                device,
                 quarantined,
-            } => (enrollment, device, quarantined),
+                ..
+            } => (enrollment, quarantined),
         };
         match &job.message.message {
             CheckIn::DeclarativeManagement(message) => {
                 Ok(declarations::answer(&message.endpoint, self.now()))
             }
             CheckIn::GetToken(message) if !quarantined => {
-                self.token(
-                    identity.tenant,
-                    device,
-                    enrollment,
-                    message.token_service_type.as_str(),
-                )
-                .await
+                let service = message.token_service_type.as_str();
+                self.token(identity.tenant, enrollment, service).await
             }
             CheckIn::UserAuthenticate(message) if !quarantined => Ok(
                 match (self.0.options.user_authenticate, &message.digest_response) {
@@ -201,7 +196,6 @@ impl Engine {
     async fn token(
         &self,
         tenant: TenantId,
-        device: DeviceId,
         enrollment: EnrollmentId,
         service: &str,
     ) -> Result<DeviceReply> {

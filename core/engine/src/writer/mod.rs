@@ -196,7 +196,6 @@ pub(crate) struct Judged {
 #[derive(Clone, Debug)]
 pub(crate) struct JudgeRequest {
     pub(crate) tenant: TenantId,
-    pub(crate) device: DeviceId,
     pub(crate) enrollment: EnrollmentId,
     pub(crate) seq: i64,
     pub(crate) command: CommandId,

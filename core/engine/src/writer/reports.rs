@@ -307,7 +307,6 @@ impl<'a> Line<'a> {
         let delivery = self.find(seq)?;
         Some(Answer::Judge(JudgeRequest {
             tenant: channel.tenant,
-            device: channel.device,
             enrollment: channel.enrollment,
             seq,
             command: delivery.open.command,

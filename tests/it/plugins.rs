@@ -104,6 +104,8 @@ async fn a_plugin_is_installed_obeyed_suspended_and_taken_out() {
     stage.lab.start().await.unwrap();
     let listed = stage.json(&["plugin", "list"]).await;
     assert_eq!(listed[0]["state"], "suspended", "{listed}");
+    let told = stage.lab.tenant.admin().get("/metrics").await.unwrap();
+    assert!(told.as_str().unwrap().contains(&suspended), "{told}");
     assert_eq!(std::fs::read_dir(&code).unwrap().count(), 0);
     stage.good(&["plugin", "resume", QUIET]).await;
     let refused = stage.bad(&restart).await;

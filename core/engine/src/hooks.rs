@@ -207,8 +207,8 @@ pub enum CommandVerdict {
     Defer(Micros, String),
 }
 
-/// Judges commands, while they are queued, and before they are sent when what was said then has run out. On error, time-out or absence: closed for
-/// destructive types sent by automation, else open.
+/// Judges commands, while they are queued, and before they are sent when what was said then has run out. On error, time-out or
+/// absence: closed for destructive types sent by automation, else open.
 #[async_trait]
 pub trait CommandValidateHook: Send + Sync {
     /// Who it is, for logs and events.

@@ -1,7 +1,10 @@
-//! Enqueueing and cancelling commands.
+//! Enqueueing commands.
 //!
 //! Owns: what a request to queue a command is checked for, and that it is written once, whole, with its events and its
-//! push. Hooks are asked before the transaction opens. In the flow: admin API and effects -> here -> `store::queue`.
+//! push. Hooks are asked before the transaction opens (`judging`). In the flow: admin API and effects -> here -> `store::queue`.
+
+mod cancel;
+mod judging;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -11,7 +14,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::Engine;
-use super::device::command_dictionary;
 use crate::actor::{Actor, Cause};
 use crate::admin::AuditEntry;
 use crate::admin::Instant;
@@ -19,16 +21,16 @@ use crate::clock::Micros;
 use crate::enrollment::EnrollmentState;
 use crate::error::{Error, Result};
 use crate::event::{Event, EventKind, NewEvent};
-use crate::hooks::{Amendment, CommandDraft, CommandVerdict, DeviceSnapshot, Stage};
+use crate::hooks::{Amendment, CommandDraft};
 use crate::ids::{CommandId, EnrollmentId, TenantId};
-use crate::queue::{self, Disposition};
-use crate::store::hot::{self, Leaving};
 use crate::store::queue::{self as rows, Entry, NewCommand, Target};
-use crate::store::sql::{Batch, Tx};
-use crate::store::{admin_audit, events, push, snapshot};
+use crate::store::sql::Tx;
+use crate::store::{admin_audit, events, push};
 use crate::writer::Allowed;
 use crate::writer::places::{body_place, history_row, inputs_place};
 use crate::writer::template;
+
+pub use cancel::Cancelled;
 
 /// Channels in one call, at most.
 pub(crate) const MAX_TARGETS: usize = 10_000;
@@ -120,19 +122,6 @@ pub struct Enqueued {
     #[serde(default)]
     pub repeated: bool,
 }
-
-/// What became of a cancellation on one channel.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
-pub struct Cancelled {
-    /// The channel.
-    pub enrollment_id: EnrollmentId,
-    /// `cancelled`: the device will never get it (again). `withdrawn`: it is not sent again, the device may have
-    /// run it. `already_finished`: there was nothing left to cancel.
-    pub disposition: &'static str,
-}
-
-/// Devices that are read at a time while hooks judge a command for many.
-const SNAPSHOTS: usize = 32;
 
 /// A request that has been read, amended and judged; what is left is to write it.
 pub(super) struct Prepared {
@@ -270,76 +259,6 @@ impl Engine {
         };
         self.judge_targets(&mut prepared).await?;
         Ok(prepared)
-    }
-
-    /// Asks the validating hooks, target by target.
-    async fn judge_targets(&self, prepared: &mut Prepared) -> Result<()> {
-        let hooks = self.shared().hooks.of(prepared.tenant);
-        let asked = hooks
-            .validate
-            .iter()
-            .any(|hook| hook.matches(&prepared.request_type, Stage::Enqueue));
-        if prepared.request.break_glass || !asked {
-            return Ok(());
-        }
-        let mut tx = self.store().begin_read().await?;
-        let targets = rows::targets(&mut tx, prepared.tenant, &prepared.request.targets).await?;
-        tx.rollback().await?;
-        let draft = CommandDraft {
-            request_type: prepared.request_type.clone(),
-            command: command_dictionary(&prepared.body),
-            actor: prepared.actor.kind,
-        };
-        let channels: Vec<EnrollmentId> = targets.into_keys().collect();
-        for some in channels.chunks(SNAPSHOTS) {
-            let mut tx = self.store().begin_read().await?;
-            let devices = snapshot::read_all(&mut tx, prepared.tenant, some).await?;
-            tx.rollback().await?;
-            for (channel, device) in devices {
-                self.judge_target(prepared, channel, &device, &draft).await;
-            }
-        }
-        Ok(())
-    }
-
-    async fn judge_target(
-        &self,
-        prepared: &mut Prepared,
-        channel: EnrollmentId,
-        device: &DeviceSnapshot,
-        draft: &CommandDraft,
-    ) {
-        let (hooks, judges) = self.shared().hooks.judging(prepared.tenant);
-        let now = self.now();
-        match hooks.validate(Stage::Enqueue, now, device, draft).await {
-            CommandVerdict::Allow { valid_until } if hooks.judges_early(&draft.request_type) => {
-                let allowed = Allowed {
-                    device_revision: device.revision,
-                    judges,
-                    said_at: now,
-                    until: valid_until,
-                };
-                prepared.allowed.insert(channel, allowed);
-            }
-            CommandVerdict::Allow { .. } => {}
-            CommandVerdict::Veto(reason) => {
-                prepared.refused.insert(channel, reason);
-            }
-            CommandVerdict::Defer(until, reason) => {
-                prepared.deferred.insert(channel, (until, reason));
-            }
-        }
-    }
-
-    /// What hooks have allowed need not be asked again before it goes. To be told when the command is queued for good.
-    fn remember_allowed(&self, prepared: &Prepared, enqueued: &Enqueued) {
-        let accepted = enqueued.targets.iter().filter(|target| target.accepted);
-        for channel in accepted.map(|target| target.enrollment_id) {
-            if let Some(allowed) = prepared.allowed.get(&channel) {
-                let remembered = &self.shared().allowed;
-                remembered.remember(channel, enqueued.command_id, *allowed);
-            }
-        }
     }
 
     /// Writes a prepared request in the caller's transaction.
@@ -544,113 +463,6 @@ impl Engine {
             })
             .collect();
         events::append_locked(tx, now, heads, queued, &self.shared().hooks).await
-    }
-
-    /// Cancels a command on all channels where it is open, or on some of them (Q10).
-    ///
-    /// # Errors
-    /// [`Error::NotFound`] when the tenant has no such command.
-    pub async fn cancel(
-        &self,
-        tenant: TenantId,
-        actor: Actor,
-        command: CommandId,
-        only: Option<Vec<EnrollmentId>>,
-    ) -> Result<Vec<Cancelled>> {
-        let mut tx = self.store().begin().await?;
-        if !rows::command_exists(&mut tx, tenant, command).await? {
-            return Err(Error::NotFound("the command"));
-        }
-        let wanted =
-            |enrollment: &EnrollmentId| only.as_ref().is_none_or(|only| only.contains(enrollment));
-        let open = rows::open_of_command(&mut tx, tenant, command).await?;
-        let mut heads =
-            events::lock_heads(&mut tx, open.iter().map(|(device, _, _)| *device)).await?;
-        let now = self.now();
-        let mut done = Vec::new();
-        let mut leaving = Vec::new();
-        let mut told = Vec::new();
-        for (device, enrollment, seq) in open {
-            if !wanted(&enrollment) {
-                continue;
-            }
-            // Read again under the lock: the device may have reported meanwhile.
-            let Some(delivery) = rows::one_open(&mut tx, enrollment, seq).await? else {
-                continue;
-            };
-            let cancellation = queue::cancel(&delivery.open);
-            let disposition = cancellation.disposition();
-            rows::forget_sent(&mut tx, enrollment, seq).await?;
-            let kind = match disposition {
-                Disposition::Withdrawn => EventKind::CommandWithdrawn,
-                _ => EventKind::CommandCancelled,
-            };
-            told.push(NewEvent {
-                tenant,
-                device,
-                enrollment: Some(enrollment),
-                kind,
-                command: Some(command),
-                actor,
-                cause: Cause::default(),
-                body: json!({
-                    "command_uuid": delivery.command_uuid,
-                    "request_type": delivery.open.request_type,
-                    "reason": "cancelled by request",
-                }),
-            });
-            leaving.push(Leaving {
-                tenant,
-                device,
-                enrollment,
-                delivery,
-                disposition,
-                reason: Some("cancelled by request".into()),
-                outcome: None,
-                report_hash: None,
-                report_sealed: None,
-                error_chain: None,
-            });
-            done.push(Cancelled {
-                enrollment_id: enrollment,
-                disposition: cancellation.as_str(),
-            });
-        }
-        let left: Vec<(EnrollmentId, CommandId)> = leaving
-            .iter()
-            .map(|one| (one.enrollment, command))
-            .collect();
-        let mut batch = Batch::default();
-        hot::finish(&mut batch, now, &leaving);
-        tx.run(batch).await?;
-        let freed = rows::successors(&mut tx, &left).await?;
-        push::mark_due(&mut tx, now, &freed).await?;
-        let written =
-            events::append_locked(&mut tx, now, &mut heads, told, &self.shared().hooks).await?;
-        if !done.is_empty() {
-            let entry = AuditEntry {
-                tenant: Some(tenant),
-                actor,
-                action: "command.cancel",
-                target: command.to_string(),
-                details: json!({ "channels": done.len() }),
-            };
-            admin_audit::append(&mut tx, now, entry).await?;
-        }
-        tx.commit().await?;
-        self.announce(written);
-        if !freed.is_empty() {
-            (self.shared().wake_push)();
-        }
-        for enrollment in only.into_iter().flatten() {
-            if !done.iter().any(|one| one.enrollment_id == enrollment) {
-                done.push(Cancelled {
-                    enrollment_id: enrollment,
-                    disposition: "already_finished",
-                });
-            }
-        }
-        Ok(done)
     }
 }
 

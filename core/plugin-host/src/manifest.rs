@@ -252,7 +252,8 @@ impl Matching {
         self.request_types.is_empty() || self.request_types.iter().any(|t| t == request_type)
     }
 
-    /// Whether a device is to be seen. What cannot be told of it, or not to this plugin, never keeps it from a hook that decides.
+    /// Whether a device is to be seen. Groups and facts that cannot be told, or not to this plugin, keep it from no hook; a family that
+    /// cannot be told keeps it from those that do not decide.
     pub(crate) fn concerns(&self, hook: HookName, device: &Traits<'_>) -> bool {
         let family = match device.family {
             Some(family) => self.platforms.iter().any(|wanted| wanted == family),

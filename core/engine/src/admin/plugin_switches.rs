@@ -103,19 +103,22 @@ pub(crate) async fn enable(
     }
     let switches = store.plugin_switches().await?;
     let mut here = switches.iter();
-    let on = here.any(|switch| switch.tenant == tenant && switch.plugin == id);
-    let none = Value::Object(serde_json::Map::new());
-    let settings = settings.or((!on).then_some(&none));
-    if let Some(settings) = settings {
-        let remarks = host
-            .check_settings(id, settings)
-            .await
-            .map_err(Error::Invalid)?;
-        if !remarks.is_empty() {
-            return Err(Error::Invalid(remarks.join("; ")));
-        }
+    let before = here.find(|switch| switch.tenant == tenant && switch.plugin == id);
+    // What stays is judged too: a plugin that cannot run with it is refused and told why, not switched on to fail.
+    let judged = match (settings, before) {
+        (Some(settings), _) => settings.clone(),
+        (None, Some(before)) => serde_json::from_str(&before.settings)
+            .map_err(|error| Error::Invalid(format!("its settings are not JSON: {error}")))?,
+        (None, None) => Value::Object(serde_json::Map::new()),
+    };
+    let remarks = host
+        .check_settings(id, &judged)
+        .await
+        .map_err(Error::Invalid)?;
+    if !remarks.is_empty() {
+        return Err(Error::Invalid(remarks.join("; ")));
     }
-    let settings = settings.map(Value::to_string);
+    let settings = (settings.is_some() || before.is_none()).then(|| judged.to_string());
     let text = rights.flatten().map(Value::to_string);
     let rights = match (rights, &text) {
         (None, _) => OwnRights::AsTheyAre,

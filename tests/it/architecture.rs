@@ -69,6 +69,10 @@ const NEVER: &[Never] = &[
         names: &["tokio", "hyper", "sea_orm", "axum", "pomona_*", "pomona"],
     },
     Never {
+        folder: "core/catalogue",
+        names: &["tokio", "hyper", "sea_orm", "axum", "pomona_*", "pomona"],
+    },
+    Never {
         folder: "core/cms",
         names: &["tokio", "hyper", "sea_orm", "axum", "pomona_*", "pomona"],
     },

@@ -5,6 +5,7 @@
 
 mod bench;
 mod build;
+mod catalogue;
 mod demo;
 mod frozen;
 mod fuzz;
@@ -42,6 +43,8 @@ enum Task {
     Bench(bench::Arguments),
     /// Run a fuzz target, or list them.
     Fuzz(fuzz::Arguments),
+    /// Make the catalogue of what Apple allows from the facts beside it, or take facts out of a new schema.
+    Catalogue(catalogue::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -63,6 +66,7 @@ fn run(task: Task) -> Result<bool> {
         Task::KillLoop(arguments) => kill::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
         Task::Fuzz(arguments) => fuzz::run(&arguments),
+        Task::Catalogue(arguments) => catalogue::run(&arguments),
     }
 }
 

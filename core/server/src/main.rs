@@ -4,6 +4,7 @@
 //! server does is in the engine; no rule of the protocol stands here.
 #![forbid(unsafe_code)]
 
+mod catalogue;
 mod client;
 mod files;
 mod init;
@@ -50,6 +51,9 @@ enum Verb {
     /// Plugins: build, install, switch on.
     #[command(subcommand)]
     Plugin(plugin::PluginVerb),
+    /// What Apple's protocols allow: look it up, without a server.
+    #[command(subcommand)]
+    Catalogue(catalogue::CatalogueVerb),
     #[command(hide = true)]
     CompilePlugin(plugin::CompilePlugin),
     /// Run a simulated fleet against a server.
@@ -114,6 +118,7 @@ fn run(cli: Cli, flags: BTreeMap<String, String>) -> anyhow::Result<()> {
             Verb::OperatorToken(verb) => init::operator_token(verb, cli.dir.as_deref()).await,
             Verb::Client(verb) => client::run(verb, &cli.place, cli.dir.as_deref()).await,
             Verb::Plugin(verb) => plugin::run(verb, &cli.place, cli.dir.as_deref()).await,
+            Verb::Catalogue(verb) => catalogue::run(verb),
             Verb::CompilePlugin(verb) => plugin::compile_plugin(&verb),
             Verb::Simulate(verb) => simulate::simulate(verb, &cli.place, cli.dir.as_deref()).await,
             Verb::Serve(verb) => {

@@ -14,6 +14,7 @@ mod languages;
 mod outside;
 mod plugins;
 mod posture;
+mod preflight;
 mod projects;
 mod regressions;
 mod renewal;

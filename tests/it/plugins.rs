@@ -125,6 +125,53 @@ async fn a_plugin_is_installed_obeyed_suspended_and_taken_out() {
     stage.lab.stop().await.unwrap();
 }
 
+/// A window that is closed for hours to come.
+fn later() -> String {
+    let since = std::time::UNIX_EPOCH.elapsed().unwrap();
+    let hour = |ahead: u64| (since.as_secs() / 3_600 + ahead) % 24;
+    format!(
+        r#"{{"time_zone": "UTC", "windows": [{{"from": "{:02}:00", "to": "{:02}:00"}}]}}"#,
+        hour(3),
+        hour(4)
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_plugin_holds_goes_when_it_has_no_say_any_more() {
+    let package = shown(&guest("quiet-hours").unwrap());
+    let mut stage = Stage::open(&[("--plugins-allow-unsigned", "true")]).await;
+    let fleet = stage.fleet(1).await;
+    let device = stage.lab.tenant.devices().await.unwrap().remove(0).id;
+    let settings = stage.file("later.json", later());
+    let enable = ["plugin", "enable", QUIET, "--settings", &settings];
+    let restart = ["command", "send", "RestartDevice", "--device", &device];
+    stage.good(&["plugin", "install", &package]).await;
+    for let_go in [
+        &["plugin", "suspend", "--all"][..],
+        &["plugin", "disable", QUIET],
+    ] {
+        stage.good(&enable).await;
+        let sent = stage.json(&restart).await;
+        let id = sent["command_id"].clone();
+        let about = |kind: &'static str| {
+            let id = id.clone();
+            move |event: &Value| event["kind"] == kind && event["command_id"] == id
+        };
+        let queued = stage.wait_for(&device, about("command_queued")).await;
+        assert!(queued["body"]["held_until"].is_string(), "{queued}");
+        // With the same hooks it stays held.
+        let shown = stage.json(&["command", "show", id.as_str().unwrap()]).await;
+        assert_eq!(shown["deliveries"][0]["state"], "queued", "{shown}");
+        stage.good(let_go).await;
+        stage.wait_for(&device, about("command_outcome")).await;
+        if let_go[1] == "suspend" {
+            stage.good(&["plugin", "resume", "--all"]).await;
+        }
+    }
+    fleet.stop().await;
+    stage.lab.stop().await.unwrap();
+}
+
 /// What an event says of changes of a command: the key, who changed it, and over whom.
 fn amended(event: &Value) -> (&Value, &Value, &Value) {
     let change = &event["body"]["amended"][0];

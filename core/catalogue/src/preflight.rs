@@ -65,6 +65,15 @@ impl Catalogue {
     }
 }
 
+impl Preflight {
+    /// The same without what is about a cause.
+    #[must_use]
+    pub fn without(self, cause: Cause) -> Self {
+        let findings = self.findings.into_iter();
+        conclude(findings.filter(|one| one.cause != cause).collect())
+    }
+}
+
 fn of_object(target: &Target, object: &Object, body: &Map<String, Value>) -> Preflight {
     let mut walk = Walk {
         target,

@@ -22,8 +22,9 @@ mod writer;
 pub use actor::{Actor, ActorKind, Cause};
 pub use admin::values::{dictionary as dictionary_from_json, json as json_from_plist};
 pub use engine::{
-    Cancelled, CommandBody, Condition, DeviceReply, Difference, Engine, EngineOptions, Enqueue,
-    Enqueued, Identity, TargetResult, UserAuthenticatePolicy,
+    Cancelled, ChannelPreflight, CommandBody, Condition, DeviceReply, Difference, Engine,
+    EngineOptions, Enqueue, Enqueued, Identity, PreflightFinding, TargetResult,
+    UserAuthenticatePolicy,
 };
 pub use error::{Error, Result, Source};
 pub use event::{Event, EventKind, NewEvent};

@@ -52,6 +52,8 @@ impl Engine {
         self.spawn(async move { engine.assess_all().await });
         let engine = self.clone();
         self.spawn(async move { engine.run_jobs().await });
+        let engine = self.clone();
+        self.spawn(async move { engine.release_holds().await });
     }
 
     fn every<F, T>(&self, name: &'static str, interval: Duration, work: F)

@@ -5,6 +5,7 @@
 
 mod cancel;
 mod judging;
+mod preflight;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -31,6 +32,7 @@ use crate::writer::places::{body_place, history_row, inputs_place};
 use crate::writer::template;
 
 pub use cancel::Cancelled;
+pub use preflight::{ChannelPreflight, PreflightFinding};
 
 /// Channels in one call, at most.
 pub(crate) const MAX_TARGETS: usize = 10_000;
@@ -121,6 +123,9 @@ pub struct Enqueued {
     /// This answer was given before, for the same idempotency key.
     #[serde(default)]
     pub repeated: bool,
+    /// A dry run: what the catalogue says of the command on each channel.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub preflight: Vec<ChannelPreflight>,
 }
 
 /// A request that has been read, amended and judged; what is left is to write it.
@@ -159,9 +164,10 @@ impl Engine {
         loop {
             let mut tx = self.store().begin().await?;
             match self.write(&mut tx, &prepared).await {
-                Ok((enqueued, written)) => {
+                Ok((mut enqueued, written)) => {
                     if prepared.request.dry_run {
                         tx.rollback().await?;
+                        enqueued.preflight = self.preflight(&prepared).await?;
                         return Ok(enqueued);
                     }
                     tx.commit().await?;
@@ -325,6 +331,7 @@ impl Engine {
             request_type: prepared.request_type.clone(),
             targets: results,
             repeated: false,
+            preflight: Vec::new(),
         };
         if !accepted.is_empty() {
             let entry = AuditEntry {

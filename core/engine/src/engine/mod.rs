@@ -31,13 +31,16 @@ mod commands;
 mod device;
 mod effects;
 mod enrollments;
+mod holds;
 mod jobs;
 mod look;
 mod observe;
 mod pages;
 
 pub(crate) use assess::Answer;
-pub use commands::{Cancelled, CommandBody, Enqueue, Enqueued, TargetResult};
+pub use commands::{
+    Cancelled, ChannelPreflight, CommandBody, Enqueue, Enqueued, PreflightFinding, TargetResult,
+};
 pub use device::{DeviceReply, Identity};
 pub use effects::Difference;
 

@@ -137,6 +137,15 @@ impl HookTable {
             .collect()
     }
 
+    /// The numbers of the judges of all tenants that have hooks of their own.
+    pub(crate) fn judges(&self) -> HashMap<TenantId, u64> {
+        let sets = self.0.sets.load();
+        sets.tenants
+            .iter()
+            .map(|(tenant, own)| (*tenant, own.judges))
+            .collect()
+    }
+
     /// The hooks that hold in every tenant.
     pub(crate) fn everywhere(&self) -> Arc<Hooks> {
         self.0.sets.load().everywhere.clone()

@@ -310,6 +310,60 @@ pub(crate) async fn open_of_command(
         .collect()
 }
 
+/// Deliveries of a tenant that hooks hold back at `now`: they wait longer than the command asks for.
+pub(crate) async fn held(
+    tx: &mut Tx,
+    tenant: TenantId,
+    now: Micros,
+    limit: i64,
+) -> Result<Vec<(DeviceId, EnrollmentId, i64)>> {
+    let rows = tx
+        .query(
+            "SELECT d.device_id, d.enrollment_id, d.seq FROM delivery d JOIN command c ON c.id = d.command_id
+             WHERE d.tenant_id = ? AND d.state = 0 AND d.not_before > ? AND d.not_before > c.not_before
+             ORDER BY d.enrollment_id, d.seq LIMIT ?",
+            args![tenant, now, limit],
+        )
+        .await?;
+    rows.iter()
+        .map(|row| {
+            Ok((
+                DeviceId(row.uuid(0)?),
+                EnrollmentId(row.uuid(1)?),
+                row.int(2)?,
+            ))
+        })
+        .collect()
+}
+
+/// Lets deliveries that are held back go at the time that their command asks for. Returns how many were still held.
+///
+/// The caller holds the lock of the devices' head rows.
+pub(crate) async fn release(
+    tx: &mut Tx,
+    now: Micros,
+    places: &[(EnrollmentId, i64)],
+) -> Result<u64> {
+    let over = vec![
+        (
+            "enrollment_id",
+            Column::Uuid(places.iter().map(|(id, _)| id.0).collect()),
+        ),
+        (
+            "seq",
+            Column::Int(places.iter().map(|(_, seq)| *seq).collect()),
+        ),
+    ];
+    tx.execute_over(
+        over,
+        "UPDATE delivery SET not_before = (SELECT c.not_before FROM command c WHERE c.id = delivery.command_id)
+         WHERE state = 0 AND not_before > ? AND EXISTS
+            (SELECT 1 FROM i WHERE i.enrollment_id = delivery.enrollment_id AND i.seq = delivery.seq)",
+        args![now],
+    )
+    .await
+}
+
 /// One open delivery of a channel, whole.
 pub(crate) async fn one_open(
     tx: &mut Tx,

@@ -402,6 +402,7 @@ fn queued_view(queued: &Value, out: &Output) -> anyhow::Result<()> {
             ],
         )?;
     }
+    preflight_view(queued, out)?;
     let skipped = queued["skipped"]
         .as_array()
         .map(Vec::as_slice)
@@ -413,6 +414,38 @@ fn queued_view(queued: &Value, out: &Output) -> anyhow::Result<()> {
         )?;
     }
     Ok(())
+}
+
+/// What stands in the way on the devices, one line a reason and channel.
+fn preflight_view(queued: &Value, out: &Output) -> anyhow::Result<()> {
+    let channels = queued["preflight"].as_array();
+    let mut rows = Vec::new();
+    for channel in channels.into_iter().flatten() {
+        for finding in channel["findings"].as_array().into_iter().flatten() {
+            let mut row = finding.clone();
+            row["enrollment_id"] = channel["enrollment_id"].clone();
+            row["verdict"] = channel["verdict"].clone();
+            row["help"] = match (&finding["fix"], &finding["ask"]) {
+                (Value::Null, Value::Null) => Value::Null,
+                (Value::Null, ask) => format!("Ask first: {}", ask.as_str().unwrap_or("")).into(),
+                (fix, _) => fix.clone(),
+            };
+            rows.push(row);
+        }
+    }
+    if rows.is_empty() {
+        return Ok(());
+    }
+    out.list(
+        rows.get(..20).unwrap_or(&rows),
+        &[
+            Column("ENROLLMENT", "enrollment_id"),
+            Column("VERDICT", "verdict"),
+            Column("WHY", "message"),
+            Column("WHAT HELPS", "help"),
+            Column("INSTEAD", "alternative"),
+        ],
+    )
 }
 
 /// Waits until no channel has the command open.

@@ -20,7 +20,7 @@ use crate::admin::{
     CommandQuery, CommandSummary, DeliveryView, Instant, PageRequest, Scope, Skipped, Targets,
     commands, targets, values,
 };
-use crate::engine::{Cancelled, CommandBody, Enqueue, Enqueued, TargetResult};
+use crate::engine::{Cancelled, ChannelPreflight, CommandBody, Enqueue, Enqueued, TargetResult};
 use crate::ids::{CommandId, EnrollmentId};
 
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
@@ -86,6 +86,10 @@ pub(crate) struct QueuedCommand {
     repeated: bool,
     /// Nothing was queued, as was asked.
     dry_run: bool,
+    /// In a dry run: what the catalogue of Apple's protocols says of the command on each channel whose device is known, with what would
+    /// mend it and what works instead; for a thousand channels at most.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    preflight: Vec<ChannelPreflight>,
 }
 
 /// Queues a command.
@@ -164,6 +168,7 @@ fn answer(
             skipped,
             repeated: enqueued.repeated,
             dry_run,
+            preflight: enqueued.preflight,
         }),
     ))
 }

@@ -1,0 +1,172 @@
+//! What an administrator is told of a command before it is sent.
+
+use serde_json::json;
+
+use crate::stage::Stage;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_tells_what_stands_in_the_way_and_what_helps() {
+    let mut stage = Stage::open(&[]).await;
+    let fleet = stage.fleet(1).await;
+    let device = stage.lab.tenant.devices().await.unwrap().remove(0).id;
+    let lost = [
+        "command",
+        "send",
+        "EnableLostMode",
+        "--parameter",
+        "Message=Call the school",
+        "--device",
+        &device,
+        "--dry-run",
+    ];
+    let told = stage.json(&lost).await;
+    let preflight = &told["preflight"][0];
+    assert_eq!(
+        preflight["enrollment_id"],
+        told["targets"][0]["enrollment_id"]
+    );
+    assert_eq!(
+        preflight["verdict"], "unknown",
+        "nobody has asked the device: {told}"
+    );
+    let ask = preflight["findings"][0]["ask"].as_str().unwrap();
+    assert!(ask.contains("IsSupervised"), "{ask}");
+
+    let path = stage
+        .lab
+        .tenant
+        .path(&format!("devices/{device}/facts/supervised"));
+    let admin = stage.lab.tenant.admin();
+    admin.put(&path, &json!({ "value": false })).await.unwrap();
+    let told = stage.json(&lost).await;
+    let preflight = &told["preflight"][0];
+    assert_eq!(preflight["verdict"], "refused", "{told}");
+    assert_eq!(preflight["findings"][0]["cause"], "supervision");
+    let said = stage.good(&lost).await;
+    assert!(
+        said.contains("needs a supervised device; this one is not"),
+        "{said}"
+    );
+    assert!(said.contains("Automated Device Enrollment"), "{said}");
+    assert!(said.contains("DeviceLock with a message"), "{said}");
+    admin.put(&path, &json!({ "value": true })).await.unwrap();
+    let told = stage.json(&lost).await;
+    assert_eq!(told["preflight"][0]["verdict"], "allowed", "{told}");
+
+    // A blank is filled later: what stands in it is no fault.
+    let blank = [
+        "command",
+        "send",
+        "DeviceInformation",
+        "--parameter",
+        "Queries=[\"{{input:query}}\"]",
+        "--device",
+        &device,
+        "--dry-run",
+    ];
+    let told = stage.json(&blank).await;
+    assert_ne!(told["preflight"][0]["verdict"], "refused", "{told}");
+    // Nothing was queued by any of these.
+    assert_eq!(stage.json(&["command", "list"]).await, json!([]));
+    fleet.stop().await;
+    stage.lab.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_catalogue_is_told_without_a_server_and_wrong_words_are_answered() {
+    let binary = pomona_tests::pomona_binary().unwrap();
+    let said = |arguments: &[&str]| {
+        let mut command = std::process::Command::new(&binary);
+        let output = command.arg("catalogue").args(arguments).output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (
+            output.status.code(),
+            text(&output.stdout),
+            text(&output.stderr),
+        )
+    };
+    for (arguments, expected) in [
+        (
+            &["show", "EraseDevice"][..],
+            "ReturnToService/ShouldRetryEnrollment",
+        ),
+        (
+            &["show", "EraseDevice", "ReturnToService/BootstrapToken"],
+            "26.0",
+        ),
+        (&["search", "lostmode"], "PlayLostModeSound"),
+        (
+            &["diff", "18.3", "27", "--objects"],
+            "com.apple.configuration.app.settings",
+        ),
+        (&["matrix", "--class", "profile"], "com.apple.wifi.managed"),
+        (
+            &[
+                "check",
+                "DeviceLock",
+                "--platform",
+                "macOS",
+                "--os",
+                "15.0",
+                "--set",
+                "PIN=123456",
+            ],
+            "DeviceLock: allowed",
+        ),
+    ] {
+        let (code, out, err) = said(arguments);
+        assert_eq!(code, Some(0), "{arguments:?}: {err}");
+        assert!(out.contains(expected), "{arguments:?}: {out}");
+    }
+    for (arguments, code, expected) in [
+        (&["show", "EraseDevices"][..], 1, "pomona catalogue search"),
+        (&["show", "EraseDevice", "Pin"], 1, "it has no key \"Pin\""),
+        (&["search", "zzz"], 1, "nothing in the catalogue"),
+        (&["diff", "27", "18.3"], 2, "not later than"),
+        (&["diff", "18.3", "new"], 2, "is no version"),
+        (&["matrix", "--class", "commands"], 2, "is no class"),
+        (
+            &["check", "DeviceLock", "--platform", "carOS"],
+            2,
+            "is no platform",
+        ),
+        (
+            &["check", "DeviceLock", "--platform", "iOS", "--os", "x"],
+            2,
+            "is no version",
+        ),
+        (
+            &["check", "DeviceLock", "--platform", "macOS", "--set", "PIN"],
+            2,
+            "is not KEY=VALUE",
+        ),
+        (
+            &[
+                "check",
+                "DeviceLock",
+                "--platform",
+                "macOS",
+                "--set",
+                "PIN=1",
+            ],
+            1,
+            "a device of this kind refuses it",
+        ),
+        (
+            &[
+                "check",
+                "DeviceLock",
+                "--platform",
+                "macOS",
+                "--body",
+                "/nowhere.json",
+            ],
+            1,
+            "/nowhere.json",
+        ),
+    ] {
+        let (said_code, out, err) = said(arguments);
+        assert_eq!(said_code, Some(code), "{arguments:?}: {out}{err}");
+        assert!(err.contains(expected), "{arguments:?}: {err}");
+    }
+}

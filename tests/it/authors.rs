@@ -127,6 +127,13 @@ fn a_new_project_passes_and_what_is_wrong_with_it_is_told() {
         assert!(first[member].as_u64().unwrap() > 0, "{member}: {first}");
     }
 
+    // Who asks a signed plugin has it signed still; what changes is signed anew.
+    desk.good(&["keygen", "supper.key"]);
+    desk.good(&["sign", package, "--key", "supper.key"]);
+    desk.good(&["test", "supper"]);
+    let checked = desk.answer(&["check", package]);
+    assert!(checked["signed_by"].is_string(), "{checked}");
+
     // The kitchen's second version looks at another group.
     let old = desk.files.path().join("old.pomona");
     std::fs::copy(desk.files.path().join(package), &old).unwrap();

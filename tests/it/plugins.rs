@@ -3,7 +3,7 @@
 use pomona_tests::{TestDatabase, guest, pomona_binary};
 use serde_json::{Value, json};
 
-use crate::outside::rewritten;
+use crate::outside::{rewritten, rewritten_file};
 use crate::stage::{Stage, of, shown};
 
 const QUIET: &str = "org.pomona.quiet-hours";
@@ -39,6 +39,21 @@ async fn a_plugin_is_installed_obeyed_suspended_and_taken_out() {
         "the plugin's own look: {refused}"
     );
 
+    // A schema that is none is told when the package comes, not when somebody needs it.
+    let odd = rewritten_file(
+        std::path::Path::new(&package),
+        "settings.schema.json",
+        |_| r#"{"type": "thing"}"#.into(),
+    );
+    let odd = stage.file("odd.pomona", odd);
+    for verb in ["install", "check"] {
+        let refused = stage.bad(&["plugin", verb, &odd]).await;
+        assert!(
+            refused.contains("settings.schema.json is no schema"),
+            "{refused}"
+        );
+    }
+
     // No window is for this device's groups: whatever the time, the command is refused with the plugin's reason.
     let never = r#"{"windows": [{"group": "nobody", "from": "00:00", "to": "01:00"}]}"#;
     let never = stage.file("never.json", never);
@@ -59,6 +74,14 @@ async fn a_plugin_is_installed_obeyed_suspended_and_taken_out() {
     stage
         .wait_for(&device, of("command_outcome", "RestartDevice"))
         .await;
+    let timeline = stage.timeline(&device).await;
+    let trace = timeline
+        .iter()
+        .find(|event| event["kind"] == "command_refused");
+    let trace = trace.unwrap_or_else(|| panic!("a refusal leaves a trace: {timeline:#?}"));
+    assert_eq!(trace["body"]["request_type"], "RestartDevice");
+    let why = trace["body"]["reason"].as_str().unwrap();
+    assert!(why.contains("no window is set for this device"), "{why}");
     let listed: Value =
         serde_json::from_str(&stage.good(&["plugin", "list", "--json"]).await).unwrap();
     let plugin = &listed[0];
@@ -159,6 +182,8 @@ async fn what_a_plugin_holds_goes_when_it_has_no_say_any_more() {
         };
         let queued = stage.wait_for(&device, about("command_queued")).await;
         assert!(queued["body"]["held_until"].is_string(), "{queued}");
+        let why = sent["targets"][0]["reason"].as_str().unwrap();
+        assert!(why.starts_with("held until "), "{why}");
         // With the same hooks it stays held.
         let shown = stage.json(&["command", "show", id.as_str().unwrap()]).await;
         assert_eq!(shown["deliveries"][0]["state"], "queued", "{shown}");

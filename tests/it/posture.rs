@@ -271,6 +271,40 @@ async fn a_version_that_asks_for_more_waits_and_a_right_that_is_not_granted_is_n
     let facts = stage.lab.tenant.admin().get(&path).await.unwrap();
     assert_eq!(facts["items"], json!([]));
 
+    // Rights are members by name: a list would be taken in their order, and nothing at all would be left.
+    for (name, text, why) in [
+        ("list.json", "[]", "rights is a list"),
+        (
+            "inner.json",
+            r#"{"devices": [["core"]]}"#,
+            "rights.devices is a list",
+        ),
+        (
+            "word.json",
+            r#"{"devices": {"read": ["everything"]}}"#,
+            "is none of core",
+        ),
+        ("name.json", r#"{"device": {"read": []}}"#, "unknown field"),
+    ] {
+        let file = stage.file(name, text);
+        for verb in ["enable", "grant"] {
+            let refused = stage
+                .bad(&["plugin", verb, WELCOME, "--rights", &file])
+                .await;
+            assert!(refused.contains(why), "{verb} {name}: {refused}");
+        }
+    }
+    let refused = stage
+        .bad(&[
+            "plugin",
+            "rehearse",
+            "org.pomona.nobody",
+            "--device",
+            &device,
+        ])
+        .await;
+    assert!(refused.contains("enable it first"), "{refused}");
+
     // A tenant grants less than the operator, never more, and keeps to it until it says otherwise.
     let erase = stage.file(
         "erase.json",

@@ -73,6 +73,8 @@ kinds! {
     CommandWithdrawn = "command_withdrawn",
     /// A command was not wanted any more when its time came.
     CommandExpired = "command_expired",
+    /// A hook refused a command before it was queued for this enrollment.
+    CommandRefused = "command_refused",
     /// A delivery hook held a command back.
     CommandHeld = "command_held",
     /// A session of the device began.

@@ -202,7 +202,7 @@ pub(crate) async fn rehearse(
                 .observers
                 .iter()
                 .find(|observer| observer.name() == plugin)
-                .ok_or(Error::NotFound("a plugin that hears events"))?;
+                .ok_or_else(|| not_there(plugin, "hears events"))?;
             let limit = events.clamp(1, MAX_EVENTS);
             let batch = store.newest_events(tenant, device, limit).await?;
             engine
@@ -212,13 +212,25 @@ pub(crate) async fn rehearse(
         Rehearsal::Job { job, cursor } => {
             let hook = engine
                 .job_hook(tenant, plugin)
-                .ok_or(Error::NotFound("a plugin with jobs"))?;
-            if !hook.jobs().iter().any(|one| one.name == job) {
-                return Err(Error::NotFound("the job"));
+                .ok_or_else(|| not_there(plugin, "has jobs"))?;
+            let jobs = hook.jobs();
+            if !jobs.iter().any(|one| one.name == job) {
+                let known: Vec<&str> = jobs.iter().map(|one| one.name.as_str()).collect();
+                return Err(Error::Conflict(format!(
+                    "{plugin} has no job \"{job}\"; it has {}",
+                    known.join(", ")
+                )));
             }
             engine
                 .rehearse_job(tenant, &hook, &job, cursor.as_deref())
                 .await
         }
     }
+}
+
+/// Why there is nothing to rehearse.
+fn not_there(plugin: &str, what: &str) -> Error {
+    Error::Conflict(format!(
+        "no plugin \"{plugin}\" that {what} is switched on in this tenant: see `plugin list`, and enable it first"
+    ))
 }

@@ -311,20 +311,29 @@ impl Engine {
             if let (None, Some(target)) = (&refusal, known.get(id)) {
                 accepted.push(*target);
             }
+            let held = prepared.deferred.get(id).map(|(until, reason)| {
+                let until = Instant(*until);
+                format!("held until {until}: {reason}")
+            });
+            let told: Vec<String> = held.into_iter().chain(amended.clone()).collect();
+            let told = Some(told.join("; ")).filter(|told| !told.is_empty());
             results.push(TargetResult {
                 enrollment_id: *id,
                 accepted: refusal.is_none(),
-                reason: refusal.or_else(|| amended.clone()),
+                reason: refusal.or(told),
             });
         }
         let now = self.now();
         let command = self.new_command(prepared).await?;
-        let written = if accepted.is_empty() {
-            Vec::new()
-        } else {
-            self.write_accepted(tx, prepared, &command, &accepted, now, &mut heads)
-                .await?
-        };
+        let refused = prepared.vetoes(&results, &known);
+        let mut written =
+            events::append_locked(tx, now, &mut heads, refused, &self.shared().hooks).await?;
+        if !accepted.is_empty() {
+            let queued = self
+                .write_accepted(tx, prepared, &command, &accepted, now, &mut heads)
+                .await?;
+            written.extend(queued);
+        }
         let enqueued = Enqueued {
             command_id: command.id,
             command_uuid: prepared.command_uuid.clone(),
@@ -474,6 +483,29 @@ impl Engine {
 }
 
 impl Prepared {
+    /// What is told in the timelines of devices for which a hook has refused the command.
+    fn vetoes(
+        &self,
+        results: &[TargetResult],
+        known: &HashMap<EnrollmentId, Target>,
+    ) -> Vec<NewEvent> {
+        let vetoed = |result: &TargetResult| {
+            let reason = self.refused.get(&result.enrollment_id)?;
+            let target = known.get(&result.enrollment_id)?;
+            (!result.accepted && result.reason.as_ref() == Some(reason)).then(|| NewEvent {
+                tenant: self.tenant,
+                device: target.device,
+                enrollment: Some(target.enrollment),
+                kind: EventKind::CommandRefused,
+                command: None,
+                actor: self.actor,
+                cause: self.cause,
+                body: json!({ "request_type": self.request_type, "reason": reason }),
+            })
+        };
+        results.iter().filter_map(vetoed).collect()
+    }
+
     pub(super) fn first_target(&self) -> Option<EnrollmentId> {
         self.request.targets.first().copied()
     }

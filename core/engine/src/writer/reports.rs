@@ -17,6 +17,7 @@ use super::places::{
 use super::transitions::Aftermath;
 use super::{Answer, JudgeRequest, ReportJob, Shared, template};
 use crate::actor::{Actor, Cause};
+use crate::admin::Instant;
 use crate::clock::{Micros, SECOND};
 use crate::enrollment::{CertificateState, Refusal, Standing, bind};
 use crate::error::{Error, Result};
@@ -526,7 +527,7 @@ impl<'a> Line<'a> {
             let body = json!({
                 "command_uuid": delivery.command_uuid,
                 "request_type": delivery.open.request_type,
-                "until": until,
+                "until": Instant(until),
                 "reason": reason,
             });
             writes.events.extend(self.event(

@@ -4,9 +4,10 @@
 
 use pomona_engine::clock::{DAY, HOUR, MINUTE, Micros};
 use semver::Version;
+use serde_json::Value;
 
 use super::{HookName, Manifest, ManifestError};
-use crate::rights::Origin;
+use crate::rights::{Capabilities, Origin};
 
 /// The longest id.
 const MAX_ID: usize = 128;
@@ -27,7 +28,7 @@ impl Manifest {
             return Err(field("hooks", &advice));
         }
         self.check_matching()?;
-        self.check_rights()?;
+        self.capabilities.check()?;
         self.check_jobs()?;
         self.check_pages()?;
         if let Some(memory) = self.limits.memory_mib
@@ -118,8 +119,80 @@ impl Manifest {
         Ok(())
     }
 
-    fn check_rights(&self) -> Result<(), ManifestError> {
-        let asked = &self.capabilities;
+    fn check_jobs(&self) -> Result<(), ManifestError> {
+        if self.jobs.is_empty() == self.hooks.contains_key(&HookName::Jobs) {
+            return Err(field(
+                "jobs",
+                "a plugin with [hooks.jobs] has at least one [[jobs]], and the other way round",
+            ));
+        }
+        for (n, job) in self.jobs.iter().enumerate() {
+            if !plain(&job.name) {
+                return Err(field("jobs.name", &format!("{:?}: {PLAIN}", job.name)));
+            }
+            if self.jobs.iter().take(n).any(|other| other.name == job.name) {
+                return Err(field(
+                    "jobs.name",
+                    &format!("{:?} is there twice", job.name),
+                ));
+            }
+            if job
+                .every
+                .as_deref()
+                .is_some_and(|every| interval(every).is_none())
+            {
+                return Err(field("jobs.every", EVERY));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_pages(&self) -> Result<(), ManifestError> {
+        if !self.routes.open.is_empty() && !self.hooks.contains_key(&HookName::Routes) {
+            return Err(field(
+                "routes.open",
+                "only a plugin with [hooks.routes] opens paths",
+            ));
+        }
+        if let Some(path) = self.routes.open.iter().find(|path| path.starts_with('/')) {
+            let advice = format!("{path:?}: write it without a slash before it");
+            return Err(field("routes.open", &advice));
+        }
+        if self.panels.is_empty() == self.hooks.contains_key(&HookName::Panels) {
+            return Err(field(
+                "panels",
+                "a plugin with [hooks.panels] has at least one [[panels]], and the other way round",
+            ));
+        }
+        if let Some(panel) = self.panels.iter().find(|panel| !plain(&panel.id)) {
+            return Err(field("panels.id", &format!("{:?}: {PLAIN}", panel.id)));
+        }
+        Ok(())
+    }
+}
+
+impl Capabilities {
+    /// Reads rights that an administrator grants: JSON with the members that a manifest has below `capabilities`.
+    ///
+    /// # Errors
+    /// What is wrong with them, by the place of it.
+    pub fn read(value: &Value) -> Result<Self, String> {
+        let rights: Self = serde_json::from_value(value.clone())
+            .map_err(|error| format!("these are no rights of a plugin: {error}"))?;
+        let whole = serde_json::to_value(&rights)
+            .map_err(|error| format!("these are no rights of a plugin: {error}"))?;
+        if let Some(place) = listed(value, &whole, "rights") {
+            return Err(format!(
+                "{place} is a list: write an object, such as {{\"devices\": {{\"read\": [\"core\"]}}}}"
+            ));
+        }
+        rights.check().map_err(|error| error.to_string())?;
+        Ok(rights)
+    }
+
+    /// What may stand among rights, also where an administrator grants them.
+    fn check(&self) -> Result<(), ManifestError> {
+        let asked = self;
         for right in &asked.devices.read {
             let fact = right.strip_prefix("fact:").is_some_and(|name| {
                 let name = name.strip_suffix('*').unwrap_or(name);
@@ -171,56 +244,17 @@ impl Manifest {
         }
         Ok(())
     }
+}
 
-    fn check_jobs(&self) -> Result<(), ManifestError> {
-        if self.jobs.is_empty() == self.hooks.contains_key(&HookName::Jobs) {
-            return Err(field(
-                "jobs",
-                "a plugin with [hooks.jobs] has at least one [[jobs]], and the other way round",
-            ));
-        }
-        for (n, job) in self.jobs.iter().enumerate() {
-            if !plain(&job.name) {
-                return Err(field("jobs.name", &format!("{:?}: {PLAIN}", job.name)));
-            }
-            if self.jobs.iter().take(n).any(|other| other.name == job.name) {
-                return Err(field(
-                    "jobs.name",
-                    &format!("{:?} is there twice", job.name),
-                ));
-            }
-            if job
-                .every
-                .as_deref()
-                .is_some_and(|every| interval(every).is_none())
-            {
-                return Err(field("jobs.every", EVERY));
-            }
-        }
-        Ok(())
-    }
-
-    fn check_pages(&self) -> Result<(), ManifestError> {
-        if !self.routes.open.is_empty() && !self.hooks.contains_key(&HookName::Routes) {
-            return Err(field(
-                "routes.open",
-                "only a plugin with [hooks.routes] opens paths",
-            ));
-        }
-        if let Some(path) = self.routes.open.iter().find(|path| path.starts_with('/')) {
-            let advice = format!("{path:?}: write it without a slash before it");
-            return Err(field("routes.open", &advice));
-        }
-        if self.panels.is_empty() == self.hooks.contains_key(&HookName::Panels) {
-            return Err(field(
-                "panels",
-                "a plugin with [hooks.panels] has at least one [[panels]], and the other way round",
-            ));
-        }
-        if let Some(panel) = self.panels.iter().find(|panel| !plain(&panel.id)) {
-            return Err(field("panels.id", &format!("{:?}: {PLAIN}", panel.id)));
-        }
-        Ok(())
+/// Where a list was given for what has members: a reader would take its values in the order of the members.
+fn listed(given: &Value, whole: &Value, place: &str) -> Option<String> {
+    match (given, whole) {
+        (Value::Array(_), Value::Object(_)) => Some(place.to_owned()),
+        (Value::Object(given), Value::Object(whole)) => given.iter().find_map(|(name, value)| {
+            let whole = whole.get(name)?;
+            listed(value, whole, &format!("{place}.{name}"))
+        }),
+        _ => None,
     }
 }
 

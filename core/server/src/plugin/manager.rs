@@ -27,6 +27,7 @@ use super::outside::Outside;
 use super::services::Served;
 use super::trust::Trust;
 use loaded::{Loaded, Tried};
+pub(super) use settings::schema_of;
 
 /// How often the database is looked at when nobody asks for it.
 const POLL: Duration = Duration::from_secs(10);

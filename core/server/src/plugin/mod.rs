@@ -259,17 +259,24 @@ pub(crate) async fn run(verb: PluginVerb, place: &Place, dir: Option<&Path>) -> 
     }
 }
 
-/// The health of a plugin among its other members, so that it has columns.
+/// The health of a plugin among its other members, so that it has columns. Where nothing keeps it from running, what went wrong last
+/// is what an administrator wants to read.
 fn flat(mut plugin: Value) -> Value {
     let health = plugin.get("health").cloned();
     if let (Some(all), Some(Value::Object(health))) = (plugin.as_object_mut(), health) {
         all.extend(health);
+    }
+    if let (Value::Null, Some(last)) = (&plugin["reason"], plugin["last_failure"].as_str()) {
+        plugin["reason"] = json!(format!("last failure: {last}"));
     }
     plugin
 }
 
 async fn check(path: &Path, out: &Output) -> anyhow::Result<()> {
     let package = Package::read(&read(path)?).with_context(|| path.display().to_string())?;
+    manager::schema_of(&package)
+        .map_err(anyhow::Error::msg)
+        .with_context(|| path.display().to_string())?;
     let plugin = load(&package)
         .await
         .with_context(|| path.display().to_string())?;

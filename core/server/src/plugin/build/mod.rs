@@ -53,6 +53,7 @@ pub(super) async fn build(folder: &Path, out: Option<&Path>) -> anyhow::Result<B
         }
     };
     let package = Package::new(&text, component, schema, fixtures(folder)?)?;
+    super::manager::schema_of(&package).map_err(anyhow::Error::msg)?;
     let plugin = super::load(&package)
         .await
         .context("the plugin was built, but cannot be run")?;
@@ -65,8 +66,18 @@ pub(super) async fn build(folder: &Path, out: Option<&Path>) -> anyhow::Result<B
         std::fs::create_dir_all(parent)
             .with_context(|| format!("cannot make {}", parent.display()))?;
     }
-    std::fs::write(&path, package.write()?)
-        .with_context(|| format!("cannot write {}", path.display()))?;
+    // What somebody has signed stays signed where nothing has changed.
+    let signed = std::fs::read(&path)
+        .ok()
+        .and_then(|bytes| Package::read(&bytes).ok());
+    let package = match signed {
+        Some(signed) if signed.digest() == package.digest() => signed,
+        _ => {
+            std::fs::write(&path, package.write()?)
+                .with_context(|| format!("cannot write {}", path.display()))?;
+            package
+        }
+    };
     Ok(Built {
         path,
         package,

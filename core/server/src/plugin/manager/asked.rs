@@ -12,7 +12,7 @@ use pomona_engine::admin::trust::TrustPolicy;
 use pomona_plugin_host::{Capabilities, Figures, Latencies, Package};
 use serde_json::Value;
 
-use super::settings::{against_schema, remarks};
+use super::settings::{against_schema, remarks, schema_of};
 use super::states::state_of;
 use super::{Manager, unanswered};
 use crate::plugin::trust::keys_of;
@@ -27,6 +27,7 @@ impl PluginHost for Manager {
             .await
             .map_err(|error| error.to_string())?;
         let vouched = self.trust.judge(&package, &revocations)?;
+        schema_of(&package)?;
         let plugin = self
             .start_once(&package, &package.manifest.capabilities)
             .await
@@ -64,11 +65,7 @@ impl PluginHost for Manager {
     }
 
     fn beyond(&self, rights: &Value, those: &Value) -> Result<Vec<String>, String> {
-        let read = |value: &Value| {
-            serde_json::from_value::<Capabilities>(value.clone())
-                .map_err(|error| format!("these are no rights of a plugin: {error}"))
-        };
-        Ok(read(rights)?.beyond(&read(those)?))
+        Ok(Capabilities::read(rights)?.beyond(&Capabilities::read(those)?))
     }
 
     async fn check_settings(&self, plugin: &str, settings: &Value) -> Result<Vec<String>, String> {

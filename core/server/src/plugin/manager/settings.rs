@@ -2,6 +2,7 @@
 //!
 //! Owns: those looks. Whose settings they are and what is kept of them is not its business.
 
+use jsonschema::Validator;
 use pomona_plugin_host::{Package, Plugin};
 use serde_json::Value;
 
@@ -10,13 +11,27 @@ use super::Manager;
 /// Problems that are told of one tenant's settings, at most.
 const TOLD: usize = 20;
 
+/// The schema of a package's settings, if it has one and it is one.
+pub(crate) fn schema_of(package: &Package) -> Result<Option<Validator>, String> {
+    let wrong = |why: &str| format!("the plugin's settings.schema.json is no schema: {why}");
+    let Some(schema) = &package.schema else {
+        return Ok(None);
+    };
+    if !schema.is_object() && !schema.is_boolean() {
+        return Err(wrong(
+            "it must be an object, such as {\"type\": \"object\"}",
+        ));
+    }
+    jsonschema::validator_for(schema)
+        .map(Some)
+        .map_err(|error| wrong(&error.to_string()))
+}
+
 /// What is wrong with settings by the schema of a package.
 pub(super) fn against_schema(package: &Package, settings: &Value) -> Result<Vec<String>, String> {
-    let Some(schema) = &package.schema else {
+    let Some(validator) = schema_of(package)? else {
         return Ok(Vec::new());
     };
-    let validator = jsonschema::validator_for(schema)
-        .map_err(|error| format!("the plugin's settings.schema.json is no schema: {error}"))?;
     Ok(validator
         .iter_errors(settings)
         .take(TOLD)

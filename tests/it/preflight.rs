@@ -66,6 +66,18 @@ async fn a_dry_run_tells_what_stands_in_the_way_and_what_helps() {
     ];
     let told = stage.json(&blank).await;
     assert_ne!(told["preflight"][0]["verdict"], "refused", "{told}");
+    // A mistyped command goes nowhere; the one that was meant is named.
+    let refused = stage
+        .bad(&["command", "send", "RestartDevices", "--device", &device])
+        .await;
+    assert!(refused.contains("did you mean RestartDevice?"), "{refused}");
+    let refused = stage
+        .bad(&["command", "send", "Zap", "--device", &device])
+        .await;
+    assert!(
+        refused.contains("there is no command \"Zap\"."),
+        "{refused}"
+    );
     // Nothing was queued by any of these.
     assert_eq!(stage.json(&["command", "list"]).await, json!([]));
     fleet.stop().await;

@@ -136,6 +136,20 @@ impl Catalogue {
             .filter_map(|place| self.objects.get(*place))
     }
 
+    /// The name that somebody may have meant who wrote one that is not there.
+    #[must_use]
+    pub fn meant(&self, class: Class, word: &str) -> Option<&str> {
+        let word = word.to_lowercase();
+        let likeness = |id: &str| strsim::jaro_winkler(&id.to_lowercase(), &word);
+        self.objects
+            .iter()
+            .filter(|object| object.class == class)
+            .map(|object| (likeness(&object.id), object.id.as_str()))
+            .filter(|(likeness, _)| *likeness > 0.9)
+            .max_by(|(one, _), (other, _)| one.total_cmp(other))
+            .map(|(_, id)| id)
+    }
+
     /// The object with a name, or the first of several.
     #[must_use]
     pub fn object(&self, class: Class, id: &str) -> Option<&Object> {

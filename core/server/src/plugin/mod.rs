@@ -23,6 +23,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::Subcommand;
 use http::Method;
+use pomona_catalogue::{Catalogue, Class};
 use pomona_plugin_host::{Manifest, Package, Plugin, Role, Runtime, SigningKey};
 use serde_json::{Value, json};
 
@@ -32,7 +33,7 @@ pub(crate) use manager::Manager;
 pub(crate) use outside::Outside;
 pub(crate) use trust::Trust;
 
-use crate::client::{Api, Column, Output, Place, segment};
+use crate::client::{Api, Column, Output, Place, clean, segment};
 use crate::files;
 
 const INSTALLED: &[Column] = &[
@@ -289,6 +290,7 @@ async fn check(path: &Path, out: &Output) -> anyhow::Result<()> {
         "signed_by": package.signature.as_ref().map(|signature| &signature.key),
         "countersigned_by": package.countersignature.as_ref().map(|signature| &signature.key),
         "rights": rights,
+        "warnings": warnings(plugin.manifest()),
     });
     let signer = package.signature.as_ref().map_or_else(
         || "nobody has signed it".to_owned(),
@@ -300,7 +302,33 @@ async fn check(path: &Path, out: &Output) -> anyhow::Result<()> {
         plugin.manifest().version,
         rights.join("\n  ")
     );
-    out.said(&sentence, &told)
+    out.said(&sentence, &told)?;
+    for warning in warnings(plugin.manifest()) {
+        eprintln!("warning: {}", clean(&warning, false));
+    }
+    Ok(())
+}
+
+/// What a manifest names that nothing is known by: a hook that waits for it would never be asked.
+fn warnings(manifest: &Manifest) -> Vec<String> {
+    let catalogue = Catalogue::shipped();
+    let mut warnings = Vec::new();
+    for (hook, matching) in &manifest.hooks {
+        for word in &matching.request_types {
+            if catalogue.object(Class::Command, word).is_some() {
+                continue;
+            }
+            let meant = match catalogue.meant(Class::Command, word) {
+                Some(meant) => format!("; did you mean {meant}?"),
+                None => String::new(),
+            };
+            warnings.push(format!(
+                "hooks.{}.request-types: there is no command \"{word}\"{meant}",
+                hook.as_str()
+            ));
+        }
+    }
+    warnings
 }
 
 /// What a manifest asks for, a line each.

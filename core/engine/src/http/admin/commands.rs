@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use pomona_catalogue::{Catalogue, Class};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -186,6 +187,7 @@ fn body(
                     "RequestType belongs into request_type, not into parameters",
                 ));
             }
+            known(&request_type)?;
             let mut command = values::dictionary(parameters)?;
             command.insert("RequestType".into(), request_type.into());
             Ok(CommandBody::Dictionary(command))
@@ -198,6 +200,22 @@ fn body(
             "send either request_type with parameters, or raw_plist_base64 alone",
         )),
     }
+}
+
+/// A mistyped command would come back from every device as an error; one that is newer than this server goes as a property list.
+fn known(request_type: &str) -> Result<(), Problem> {
+    let catalogue = Catalogue::shipped();
+    if catalogue.object(Class::Command, request_type).is_some() {
+        return Ok(());
+    }
+    let meant = match catalogue.meant(Class::Command, request_type) {
+        Some(meant) => format!("; did you mean {meant}?"),
+        None => ".".to_owned(),
+    };
+    let word: String = request_type.chars().take(60).collect();
+    Err(Problem::invalid(format!(
+        "there is no command \"{word}\"{meant} A command that this server does not know yet can be sent as a whole property list"
+    )))
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {

@@ -139,6 +139,10 @@ impl Catalogue {
     /// The name that somebody may have meant who wrote one that is not there.
     #[must_use]
     pub fn meant(&self, class: Class, word: &str) -> Option<&str> {
+        // Nobody types as much by mistake, and comparing costs.
+        if word.len() > 100 {
+            return None;
+        }
         let word = word.to_lowercase();
         let likeness = |id: &str| strsim::jaro_winkler(&id.to_lowercase(), &word);
         self.objects

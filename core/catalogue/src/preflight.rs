@@ -211,12 +211,11 @@ impl Walk<'_> {
             Value::Object(body) if !held.is_empty() => {
                 self.members(path, held, body, &whole, &told);
             }
-            Value::Array(items) => {
+            Value::Array(items) if !held.is_empty() => {
                 for (place, item) in items.iter().enumerate() {
                     let here = joined(path, &place.to_string());
                     match alternative(held, item) {
                         Some(one) => self.key(&here, one, item, &whole, &told),
-                        None if held.is_empty() => {}
                         None => self.say(&here, &whole, (Cause::Unknown, Weight::Open)),
                     }
                 }

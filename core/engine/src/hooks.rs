@@ -35,7 +35,7 @@ pub use posture::{
     Severity, check_declarations, check_findings,
 };
 pub use table::HookTable;
-pub(crate) use table::Watching;
+pub(crate) use table::{Watching, lost_judge};
 pub use work::{JobHook, JobInfo, JobStep};
 
 /// All hooks of one call share this much time; those that judge a command at the same time have it each.

@@ -1,13 +1,14 @@
 //! Commands that hooks hold back, once other hooks judge.
 //!
-//! Owns: that a command is not held until a time which somebody gave who has no say any more. Where the hooks that judge commands in a
-//! tenant change, what is held there waits no longer than its sender wished; who judges now is asked before it is sent. Only nodes
+//! Owns: that a command is not held until a time which somebody gave who has no say any more. Where one of the hooks that judge commands in a
+//! tenant goes or is replaced, what is held there waits no longer than its sender wished; who judges now is asked before it is sent. Only nodes
 //! that have seen the hooks of before do it: it may happen twice, which asks twice. In the flow: `hooks::table` -> here -> `store::queue`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use super::Engine;
 use crate::error::Result;
+use crate::hooks::lost_judge;
 use crate::ids::{EnrollmentId, TenantId};
 use crate::store::{events, push, queue};
 
@@ -19,7 +20,7 @@ impl Engine {
     pub(super) async fn release_holds(&self) {
         let hooks = &self.shared().hooks;
         let mut changes = hooks.changes();
-        let mut known = hooks.judges();
+        let mut known: HashMap<_, _> = hooks.tenants().into_iter().collect();
         let mut waiting: BTreeSet<TenantId> = BTreeSet::new();
         loop {
             let again = tokio::time::sleep(self.0.options.poll_interval);
@@ -28,9 +29,10 @@ impl Engine {
                 changed = changes.changed() => if changed.is_err() { return },
                 () = again, if !waiting.is_empty() => {}
             }
-            let present = hooks.judges();
-            for (tenant, judges) in &known {
-                if present.get(tenant) != Some(judges) {
+            let present: HashMap<_, _> = hooks.tenants().into_iter().collect();
+            for (tenant, before) in &known {
+                // One more who judges changes nothing of what the others hold.
+                if lost_judge(before, present.get(tenant).map(AsRef::as_ref)) {
                     waiting.insert(*tenant);
                 }
             }

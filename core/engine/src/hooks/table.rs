@@ -137,15 +137,6 @@ impl HookTable {
             .collect()
     }
 
-    /// The numbers of the judges of all tenants that have hooks of their own.
-    pub(crate) fn judges(&self) -> HashMap<TenantId, u64> {
-        let sets = self.0.sets.load();
-        sets.tenants
-            .iter()
-            .map(|(tenant, own)| (*tenant, own.judges))
-            .collect()
-    }
-
     /// The hooks that hold in every tenant.
     pub(crate) fn everywhere(&self) -> Arc<Hooks> {
         self.0.sets.load().everywhere.clone()
@@ -173,6 +164,19 @@ impl HookTable {
     pub(crate) fn watched(&self) -> bool {
         !self.0.sets.load().observers.is_empty()
     }
+}
+
+/// Whether somebody who judged commands does so no more.
+pub(crate) fn lost_judge(before: &Hooks, now: Option<&Hooks>) -> bool {
+    let same = |one: &Arc<dyn CommandValidateHook>, other: &Arc<dyn CommandValidateHook>| {
+        Arc::as_ptr(one).cast::<()>() == Arc::as_ptr(other).cast::<()>()
+    };
+    let now = now.map(|hooks| hooks.validate.as_slice());
+    let now = now.unwrap_or_default();
+    before
+        .validate
+        .iter()
+        .any(|judge| !now.iter().any(|other| same(judge, other)))
 }
 
 /// Whether the same hooks judge commands, in the same order.

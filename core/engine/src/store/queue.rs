@@ -310,7 +310,7 @@ pub(crate) async fn open_of_command(
         .collect()
 }
 
-/// Deliveries of a tenant that hooks hold back at `now`: they wait longer than the command asks for.
+/// Deliveries of a tenant that hooks hold back at `now`: they wait longer than the command asks for. `NotNow` makes nothing wait in this way.
 pub(crate) async fn held(
     tx: &mut Tx,
     tenant: TenantId,
@@ -320,7 +320,7 @@ pub(crate) async fn held(
     let rows = tx
         .query(
             "SELECT d.device_id, d.enrollment_id, d.seq FROM delivery d JOIN command c ON c.id = d.command_id
-             WHERE d.tenant_id = ? AND d.state = 0 AND d.not_before > ? AND d.not_before > c.not_before
+             WHERE d.tenant_id = ? AND d.state <> 1 AND d.not_before > ? AND d.not_before > c.not_before
              ORDER BY d.enrollment_id, d.seq LIMIT ?",
             args![tenant, now, limit],
         )
@@ -357,7 +357,7 @@ pub(crate) async fn release(
     tx.execute_over(
         over,
         "UPDATE delivery SET not_before = (SELECT c.not_before FROM command c WHERE c.id = delivery.command_id)
-         WHERE state = 0 AND not_before > ? AND EXISTS
+         WHERE state <> 1 AND not_before > ? AND EXISTS
             (SELECT 1 FROM i WHERE i.enrollment_id = delivery.enrollment_id AND i.seq = delivery.seq)",
         args![now],
     )

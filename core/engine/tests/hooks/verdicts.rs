@@ -1,5 +1,7 @@
 //! Verdicts about commands: how long they hold, what they rest on, and what becomes of a command that is refused or has to wait.
 
+use std::time::Duration;
+
 use pomona_engine::hooks::{CommandVerdict, Hooks, Stage as Moment};
 use pomona_engine::{Actor, Cause};
 
@@ -92,6 +94,44 @@ async fn a_tenant_whose_hooks_stay_the_same_is_not_asked_again_for_another_tenan
         table.replace(both.into());
         assert_eq!(ask(&stage, &card).await, Some(uuid));
         assert_eq!(own.questions(Moment::Delivery), 0);
+    }
+}
+
+#[tokio::test]
+async fn what_a_judge_holds_goes_with_it_also_when_the_device_had_no_time() {
+    for backend in backends() {
+        let stage = Stage::with_hooks(backend, Hooks::default()).await;
+        let (card, enrollment) = stage.enroll(A).await;
+        // Lets it go once, and holds it when it is to go again.
+        let holder = Judge::new(|q| {
+            Act::Say(match (q.moment, q.before) {
+                (Moment::Delivery, 2..) => CommandVerdict::Defer(q.now + HOUR, "class".into()),
+                _ => q.allow(),
+            })
+        });
+        let table = stage.engine.hooks();
+        table.replace([(stage.tenant, judges(&holder))].into());
+        let uuid = queue(&stage, "Settings", enrollment).await;
+        stage.clock.advance(SECOND);
+        assert_eq!(ask(&stage, &card).await.as_deref(), Some(uuid.as_str()));
+        assert_eq!(report(&stage, &card, "NotNow", &uuid).await, None);
+        stage.clock.advance(SECOND);
+        assert_eq!(ask(&stage, &card).await, None);
+        assert_eq!(events(&stage, "command_held").await, 1);
+        let mut both = judges(&holder);
+        both.validate.push(Judge::lenient());
+        table.replace([(stage.tenant, both)].into());
+        assert_eq!(ask(&stage, &card).await, None, "the holder still has a say");
+        table.replace([(stage.tenant, Hooks::default())].into());
+        let released = async {
+            loop {
+                if let Some(sent) = ask(&stage, &card).await {
+                    return sent;
+                }
+            }
+        };
+        let sent = tokio::time::timeout(Duration::from_secs(30), released).await;
+        assert_eq!(sent.ok(), Some(uuid), "nobody holds it any more");
     }
 }
 

@@ -102,6 +102,11 @@ pub(crate) fn finding(
         Cause::UserApproval => {
             format!("{what} needs an enrollment that the Mac's user has approved; this one is not")
         }
+        Cause::SharedIpad if weight == Weight::Open => {
+            format!(
+                "{what} is refused by a Shared iPad, and whether this one is shared is not known"
+            )
+        }
         Cause::SharedIpad => format!("{what} is refused by a Shared iPad"),
         Cause::NoSharedIpad if weight == Weight::Open => {
             format!(
@@ -205,7 +210,7 @@ fn ask(cause: Cause) -> Option<String> {
         Cause::UserApproval | Cause::AutomatedEnrollment => {
             "SecurityInfo, whose ManagementStatus tells it on a Mac"
         }
-        Cause::NoSharedIpad => "DeviceInformation with the query IsMultiUser",
+        Cause::SharedIpad | Cause::NoSharedIpad => "DeviceInformation with the query IsMultiUser",
         _ => return None,
     };
     Some(text.to_owned())

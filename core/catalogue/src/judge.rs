@@ -13,7 +13,7 @@ use crate::support::{Enrollment, Mode, Right, Row, Scope};
 use crate::version::OsVersion;
 
 /// How a device is enrolled.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum EnrollmentKind {
     /// The whole device.
@@ -24,7 +24,7 @@ pub enum EnrollmentKind {
 }
 
 /// The channel that something is sent on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Channel {
     /// The device's own.
@@ -35,7 +35,7 @@ pub enum Channel {
 }
 
 /// What is known of a device. What is `None` is not known.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Target {
     /// Its platform.
@@ -220,13 +220,11 @@ fn enrollment(target: &Target, row: &Row, found: &mut Vec<Judged>) {
             found.push((Cause::UserEnrollment, Weight::Refuses));
         }
         (false, _) if takes(Enrollment::Device) => {}
-        (false, Some(false)) => found.push((Cause::Supervision, Weight::Refuses)),
-        (false, None) if takes(Enrollment::Supervised) => {
-            found.push((Cause::Supervision, Weight::Open));
-        }
-        (false, Some(true)) if !takes(Enrollment::Supervised) => {
+        (false, _) if !takes(Enrollment::Supervised) => {
             found.push((Cause::DeviceEnrollment, Weight::Refuses));
         }
+        (false, Some(false)) => found.push((Cause::Supervision, Weight::Refuses)),
+        (false, None) => found.push((Cause::Supervision, Weight::Open)),
         _ => {}
     }
 }
@@ -267,6 +265,7 @@ fn channel(target: &Target, row: &Row, found: &mut Vec<Judged>) {
                     found.push((Cause::NoSharedIpad, Weight::Refuses));
                 }
                 (Some(Mode::Required), None) => found.push((Cause::NoSharedIpad, Weight::Open)),
+                (Some(Mode::Forbidden), None) => found.push((Cause::SharedIpad, Weight::Open)),
                 (Some(Mode::Ignored), Some(true)) => {
                     found.push((Cause::IgnoredBySharedIpad, Weight::Warns));
                 }

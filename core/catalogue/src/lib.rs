@@ -25,6 +25,7 @@ pub use object::{Class, Key, KeyType, NotAClass, Object, Reason};
 pub use platform::{NotAPlatform, Platform};
 pub use preflight::{Preflight, Verdict};
 pub use support::{Enrollment, Mode, RIGHTS, Right, Row, Scope, SharedIpad, Since, Support};
+pub use value::Form;
 pub use version::{NotAVersion, OsVersion};
 
 /// The data files, one after another.

@@ -12,7 +12,7 @@ use crate::judge::{Cause, Target, Weight, row};
 use crate::object::{Class, Key, KeyType, Object};
 use crate::rules;
 use crate::support::{Row, Since};
-use crate::value;
+use crate::value::{self, Form};
 
 /// Keys that are walked through at most; what lies behind them is told as not looked at.
 const MOST_KEYS: u32 = 20_000;
@@ -53,9 +53,10 @@ impl Catalogue {
         class: Class,
         id: &str,
         body: &Map<String, Value>,
+        form: Form,
     ) -> Preflight {
         self.named(class, id)
-            .map(|object| of_object(target, object, body))
+            .map(|object| of_object(target, object, body, form))
             .min_by_key(|told| (told.verdict, told.findings.len()))
             .unwrap_or_else(|| {
                 let unknown = Object::named_only(class, id);
@@ -74,10 +75,11 @@ impl Preflight {
     }
 }
 
-fn of_object(target: &Target, object: &Object, body: &Map<String, Value>) -> Preflight {
+fn of_object(target: &Target, object: &Object, body: &Map<String, Value>, form: Form) -> Preflight {
     let mut walk = Walk {
         target,
         object,
+        form,
         findings: Vec::new(),
         left: MOST_KEYS,
     };
@@ -114,6 +116,7 @@ fn conclude(mut findings: Vec<Finding>) -> Preflight {
 struct Walk<'a> {
     target: &'a Target,
     object: &'a Object,
+    form: Form,
     findings: Vec<Finding>,
     left: u32,
 }
@@ -192,6 +195,35 @@ impl Walk<'_> {
         }
     }
 
+    /// What an array holds. Where it is a list of things that a device does one by one (queries, settings), it leaves out those that it
+    /// does not take: only where it takes none, the whole is refused.
+    fn items(&mut self, path: &str, held: &[Key], items: &[Value], outer: &Row, told: &[Cause]) {
+        let words = |one: &Key| one.kind == KeyType::String && !one.keys.is_empty();
+        let one_by_one = held.len() > 1 || held.iter().any(words);
+        let mut left_out = Vec::new();
+        for (place, item) in items.iter().enumerate() {
+            let before = self.findings.len();
+            let here = joined(path, &place.to_string());
+            match alternative(held, item) {
+                Some(one) => self.key(&here, one, item, outer, told),
+                None => self.say(&here, outer, (Cause::Unknown, Weight::Open)),
+            }
+            let said = self.findings.get(before..).unwrap_or_default();
+            if said.iter().any(not_taken) {
+                left_out.push(before..self.findings.len());
+            }
+        }
+        if !one_by_one || left_out.len() == items.len() {
+            return;
+        }
+        for place in left_out.into_iter().flatten() {
+            if let Some(said) = self.findings.get_mut(place).filter(|one| not_taken(one)) {
+                said.weight = Weight::Warns;
+                said.message.push_str(": the device leaves it out");
+            }
+        }
+    }
+
     fn key(&mut self, path: &str, key: &Key, value: &Value, outer: &Row, told: &[Cause]) {
         self.left = self.left.saturating_sub(1);
         let deep = path.bytes().filter(|byte| *byte == b'/').count() >= DEEPEST as usize;
@@ -203,7 +235,7 @@ impl Walk<'_> {
             return self.say(path, &whole, (Cause::NameOnly, Weight::Open));
         }
         let told = self.row(path, &whole, told);
-        if let Err(why) = value::check(key, value) {
+        if let Err(why) = value::check(key, value, self.form) {
             return self.wrong(path, &whole, &why);
         }
         let held = self.object.held_by(key);
@@ -212,19 +244,17 @@ impl Walk<'_> {
                 self.members(path, held, body, &whole, &told);
             }
             Value::Array(items) if !held.is_empty() => {
-                for (place, item) in items.iter().enumerate() {
-                    let here = joined(path, &place.to_string());
-                    match alternative(held, item) {
-                        Some(one) => self.key(&here, one, item, &whole, &told),
-                        None => self.say(&here, &whole, (Cause::Unknown, Weight::Open)),
-                    }
-                }
+                self.items(path, held, items, &whole, &told);
             }
             // A word of a list: each word has its own support.
             Value::String(word) if key.kind == KeyType::String && !held.is_empty() => {
                 match held.iter().find(|one| one.name == *word) {
                     Some(one) if one.name_only => {
-                        self.say(word, &whole, (Cause::NameOnly, Weight::Open));
+                        self.say(
+                            &format!("{path}/{word}"),
+                            &whole,
+                            (Cause::NameOnly, Weight::Open),
+                        );
                     }
                     Some(one) => {
                         let row = own(one, self.target).within(&whole);
@@ -240,6 +270,11 @@ impl Walk<'_> {
             _ => {}
         }
     }
+}
+
+/// Whether a device does not take something for what it is, whatever its value.
+fn not_taken(finding: &Finding) -> bool {
+    finding.weight == Weight::Refuses && !matches!(finding.cause, Cause::Value | Cause::Missing)
 }
 
 /// What a key says of a device's platform.

@@ -30,7 +30,7 @@ pub(crate) fn broken(id: &str, body: &Body, target: &Target) -> Vec<Broken> {
         ),
         "DeviceLock" | "EraseDevice" => {
             if let Some(pin) = body.get("PIN").and_then(Value::as_str) {
-                wrong(six_digits(pin), "PIN", "must be six digits");
+                wrong(pin.chars().count() == 6, "PIN", "must have six characters");
             }
             if let Some(service) = body.get("ReturnToService").and_then(Value::as_object) {
                 wrong(
@@ -47,11 +47,6 @@ pub(crate) fn broken(id: &str, body: &Body, target: &Target) -> Vec<Broken> {
                 any(body, &["UserName"]) || is(body, "DeleteAllUsers"),
                 "UserName",
                 "must be there, or DeleteAllUsers must be true",
-            );
-            wrong(
-                !(any(body, &["UserName"]) && is(body, "DeleteAllUsers")),
-                "UserName",
-                "may not be there where DeleteAllUsers is true",
             );
         }
         "InstallApplication" => {
@@ -156,11 +151,6 @@ fn settings(body: &Body, wrong: &mut impl FnMut(bool, &'static str, &'static str
     };
     for item in items.into_iter().flatten().filter(shared) {
         let number = |name: &str| item.get(name).and_then(Value::as_i64);
-        wrong(
-            item.get("QuotaSize").is_none() || item.get("ResidentUsers").is_none(),
-            "Settings/SharedDeviceConfiguration/QuotaSize",
-            "and ResidentUsers may not both be there: one follows from the other",
-        );
         for (name, path) in [
             (
                 "UserSessionTimeout",
@@ -186,10 +176,6 @@ fn any(body: &Body, names: &[&str]) -> bool {
 
 fn is(body: &Body, name: &str) -> bool {
     body.get(name).and_then(Value::as_bool) == Some(true)
-}
-
-fn six_digits(text: &str) -> bool {
-    text.len() == 6 && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// What is not there is no wrong address.

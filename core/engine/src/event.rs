@@ -19,6 +19,9 @@ macro_rules! kinds {
         }
 
         impl EventKind {
+            /// All of them, in the order of a device's life.
+            pub const ALL: &'static [Self] = &[$(Self::$name),+];
+
             /// The word in tables, JSON and subscriptions.
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$name => $word,)+ }

@@ -90,6 +90,9 @@ pub struct DeviceSnapshot {
     pub user_key: String,
     /// UDID or EnrollmentID.
     pub ident: String,
+    /// It names itself by an EnrollmentID: a user enrollment.
+    #[serde(default)]
+    pub user_enrollment: bool,
     /// Serial number, where one may be known.
     pub serial_number: Option<String>,
     /// `ProductName`, such as `iPad13,18`.

@@ -4,9 +4,10 @@
 //! tenant goes or is replaced, what is held there waits no longer than its sender wished; who judges now is asked before it is sent. Only nodes
 //! that have seen the hooks of before do it: it may happen twice, which asks twice. In the flow: `hooks::table` -> here -> `store::queue`.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::Engine;
+use crate::clock::Micros;
 use crate::error::Result;
 use crate::hooks::lost_judge;
 use crate::ids::{EnrollmentId, TenantId};
@@ -46,31 +47,35 @@ impl Engine {
         }
     }
 
-    /// Lets what hooks hold back in a tenant go at the time that its sender wished, and rings the devices. Returns how much it was.
-    async fn release_held(&self, tenant: TenantId) -> Result<u64> {
-        let mut released = 0;
+    /// Lets what hooks hold back in a tenant go when its sender wished, and rings the devices.
+    async fn release_held(&self, tenant: TenantId) -> Result<()> {
+        let mut past = (EnrollmentId(uuid::Uuid::nil()), 0);
         loop {
-            let mut tx = self.store().begin().await?;
             let now = self.now();
-            let held = queue::held(&mut tx, tenant, now, BATCH).await?;
-            let devices = held.iter().map(|(device, ..)| *device);
-            events::lock_heads(&mut tx, devices).await?;
-            let places: Vec<(EnrollmentId, i64)> = held
-                .iter()
-                .map(|(_, enrollment, seq)| (*enrollment, *seq))
-                .collect();
+            let mut tx = self.store().begin_read().await?;
+            let held = queue::held(&mut tx, tenant, now, past, BATCH).await?;
+            tx.rollback().await?;
+            let Some(last) = held.last() else {
+                return Ok(());
+            };
+            past = (last.enrollment, last.seq);
+            let mut tx = self.store().begin().await?;
+            events::lock_heads(&mut tx, held.iter().map(|one| one.device)).await?;
             // Looked at again under the lock: a device may have come meanwhile.
-            let freed = queue::release(&mut tx, now, &places).await?;
-            let channels: BTreeSet<EnrollmentId> =
-                places.iter().map(|(enrollment, _)| *enrollment).collect();
-            push::mark_due(&mut tx, now, &channels.into_iter().collect::<Vec<_>>()).await?;
-            tx.commit().await?;
-            released += freed;
-            if freed > 0 {
-                (self.shared().wake_push)();
+            let released = queue::release(&mut tx, now, &held).await?;
+            let mut due: BTreeMap<Micros, Vec<EnrollmentId>> = BTreeMap::new();
+            for one in &held {
+                let channels = due.entry(now.max(one.wished)).or_default();
+                channels.push(one.enrollment);
             }
-            if freed == 0 || i64::try_from(held.len()).is_ok_and(|found| found < BATCH) {
-                return Ok(released);
+            for (at, mut channels) in due {
+                // They come in order.
+                channels.dedup();
+                push::mark_due(&mut tx, at, &channels).await?;
+            }
+            tx.commit().await?;
+            if released > 0 {
+                (self.shared().wake_push)();
             }
         }
     }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use uuid::Uuid;
 
 use super::hot::{self, Delivery};
-use super::sql::{Column, Tx, args};
+use super::sql::{Column, Row, Tx, args};
 use crate::actor::{Actor, ActorKind};
 use crate::clock::Micros;
 use crate::enrollment::EnrollmentState;
@@ -310,52 +310,56 @@ pub(crate) async fn open_of_command(
         .collect()
 }
 
-/// Deliveries of a tenant that hooks hold back at `now`: they wait longer than the command asks for. `NotNow` makes nothing wait in this way.
+/// A delivery that a hook holds back.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Held {
+    pub(crate) device: DeviceId,
+    pub(crate) enrollment: EnrollmentId,
+    pub(crate) seq: i64,
+    /// When its command may go.
+    pub(crate) wished: Micros,
+}
+
+/// Deliveries of a tenant that hooks hold back at `now`, behind the place `past`: they wait longer than their command asks for. `NotNow`
+/// makes nothing wait in this way.
 pub(crate) async fn held(
     tx: &mut Tx,
     tenant: TenantId,
     now: Micros,
+    past: (EnrollmentId, i64),
     limit: i64,
-) -> Result<Vec<(DeviceId, EnrollmentId, i64)>> {
+) -> Result<Vec<Held>> {
     let rows = tx
         .query(
-            "SELECT d.device_id, d.enrollment_id, d.seq FROM delivery d JOIN command c ON c.id = d.command_id
+            "SELECT d.device_id, d.enrollment_id, d.seq, c.not_before FROM delivery d JOIN command c ON c.id = d.command_id
              WHERE d.tenant_id = ? AND d.state <> 1 AND d.not_before > ? AND d.not_before > c.not_before
+               AND (d.enrollment_id, d.seq) > (?, ?)
              ORDER BY d.enrollment_id, d.seq LIMIT ?",
-            args![tenant, now, limit],
+            args![tenant, now, past.0, past.1, limit],
         )
         .await?;
-    rows.iter()
-        .map(|row| {
-            Ok((
-                DeviceId(row.uuid(0)?),
-                EnrollmentId(row.uuid(1)?),
-                row.int(2)?,
-            ))
+    let held = |row: &Row| {
+        Ok(Held {
+            device: DeviceId(row.uuid(0)?),
+            enrollment: EnrollmentId(row.uuid(1)?),
+            seq: row.int(2)?,
+            wished: row.int(3)?,
         })
-        .collect()
+    };
+    rows.iter().map(held).collect()
 }
 
-/// Lets deliveries that are held back go at the time that their command asks for. Returns how many were still held.
+/// Lets deliveries go when their command may, where they are held still. Returns how many were.
 ///
 /// The caller holds the lock of the devices' head rows.
-pub(crate) async fn release(
-    tx: &mut Tx,
-    now: Micros,
-    places: &[(EnrollmentId, i64)],
-) -> Result<u64> {
-    let over = vec![
-        (
-            "enrollment_id",
-            Column::Uuid(places.iter().map(|(id, _)| id.0).collect()),
-        ),
-        (
-            "seq",
-            Column::Int(places.iter().map(|(_, seq)| *seq).collect()),
-        ),
-    ];
+pub(crate) async fn release(tx: &mut Tx, now: Micros, held: &[Held]) -> Result<u64> {
+    let enrollments = held.iter().map(|one| one.enrollment.0).collect();
+    let numbers = held.iter().map(|one| one.seq).collect();
     tx.execute_over(
-        over,
+        vec![
+            ("enrollment_id", Column::Uuid(enrollments)),
+            ("seq", Column::Int(numbers)),
+        ],
         "UPDATE delivery SET not_before = (SELECT c.not_before FROM command c WHERE c.id = delivery.command_id)
          WHERE state <> 1 AND not_before > ? AND EXISTS
             (SELECT 1 FROM i WHERE i.enrollment_id = delivery.enrollment_id AND i.seq = delivery.seq)",

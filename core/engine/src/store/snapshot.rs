@@ -34,7 +34,7 @@ pub(crate) async fn read_all(
         let ids = channels.iter().map(|channel| channel.0).collect();
         vec![("id", Column::Uuid(ids))]
     };
-    let sql = "SELECT i.id, d.id, d.ident, d.serial_number, d.product_name, d.os_version, d.revision, e.user_key, ch.last_seen_at
+    let sql = "SELECT i.id, d.id, d.ident, d.serial_number, d.product_name, d.os_version, d.revision, e.user_key, ch.last_seen_at, d.ident_kind
          FROM i JOIN enrollment e ON e.id = i.id JOIN device d ON d.id = e.device_id
          LEFT JOIN channel ch ON ch.enrollment_id = e.id WHERE d.tenant_id = ?";
     let mut found = HashMap::with_capacity(channels.len());
@@ -46,6 +46,7 @@ pub(crate) async fn read_all(
             enrollment: Some(channel),
             user_key: row.text(7)?,
             ident: row.text(2)?,
+            user_enrollment: row.int(9)? == 1,
             serial_number: row.opt_text(3)?,
             product_name: row.opt_text(4)?,
             os_version: row.opt_text(5)?,

@@ -2,6 +2,7 @@
 //!
 //! Owns: the check of each field, which names it and says what would be right.
 
+use pomona_engine::EventKind;
 use pomona_engine::clock::{DAY, HOUR, MINUTE, Micros};
 use semver::Version;
 use serde_json::Value;
@@ -73,9 +74,13 @@ impl Manifest {
                 }
             }
             for kind in &matching.kinds {
-                if pomona_engine::EventKind::from_word(kind).is_none() {
+                if EventKind::from_word(kind).is_none() {
                     let place = format!("hooks.{}.kinds", hook.as_str());
-                    return Err(field(&place, &format!("there is no event {kind}")));
+                    let known: Vec<&str> =
+                        EventKind::ALL.iter().map(|kind| kind.as_str()).collect();
+                    let known = known.join(", ");
+                    let advice = format!("there is no event {kind}; there are {known}");
+                    return Err(field(&place, &advice));
                 }
             }
             let read = &self.capabilities.devices;

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use anyhow::{Context as _, bail};
 use clap::{ArgAction, Args};
 use pomona_catalogue::{
-    Catalogue, Channel, EnrollmentKind, Finding, Key, KeyType, Object, Platform, Preflight, Target,
-    Verdict, Weight,
+    Catalogue, Channel, EnrollmentKind, Finding, Form, Key, KeyType, Object, Platform, Preflight,
+    Target, Verdict, Weight,
 };
 use serde_json::{Map, Value};
 
@@ -37,7 +37,7 @@ pub(crate) struct Check {
     /// Whether the Mac's user has approved the enrollment.
     #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, action = ArgAction::Set)]
     user_approved: Option<bool>,
-    /// Whether it is a Shared iPad.
+    /// Whether it is a Shared iPad; with the platform iOS it is taken for an iPhone.
     #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, action = ArgAction::Set)]
     shared_ipad: Option<bool>,
     /// It is enrolled by a user enrollment.
@@ -69,7 +69,8 @@ pub(super) fn run(catalogue: &Catalogue, check: &Check) -> anyhow::Result<()> {
         return Err(UsageError(usage.to_owned()).into());
     }
     let body = body(object, check)?;
-    let told = catalogue.preflight(&target(check)?, object.class, &object.id, &body);
+    let target = target(check)?;
+    let told = catalogue.preflight(&target, object.class, &object.id, &body, Form::Plain);
     match check.json {
         true => Output::new(true).value(&serde_json::to_value(&told)?)?,
         false => print(&text(&told, object))?,
@@ -100,7 +101,11 @@ fn target(check: &Check) -> anyhow::Result<Target> {
         supervised: check.supervised,
         ade: check.ade,
         user_approved: check.user_approved,
-        shared_ipad: check.shared_ipad,
+        // An iPhone is not shared; of an iPad it is to be said.
+        shared_ipad: match check.platform.eq_ignore_ascii_case("iOS") {
+            true => check.shared_ipad.or(Some(false)),
+            false => check.shared_ipad,
+        },
         rights: check.rights,
         ..Target::of(platform)
     })

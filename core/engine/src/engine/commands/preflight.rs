@@ -3,13 +3,16 @@
 //! Owns: how a device as the store knows it becomes one that the catalogue can judge for, and the form of what is told. The judging is
 //! the catalogue's. Told by a dry run; a command that is queued is not held up by it yet.
 
+use std::collections::HashMap;
 use std::time::SystemTime;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use pomona_catalogue::{Catalogue, Cause, Channel, Class, Platform, Target};
+use pomona_catalogue::{
+    Catalogue, Cause, Channel, Class, EnrollmentKind, Form, Platform, Preflight, Target,
+};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Number, Value};
+use serde_json::{Map, Number, Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -73,49 +76,55 @@ impl Engine {
             .take(MOST)
             .collect();
         let mut told = Vec::with_capacity(channels.len());
+        // A fleet has few kinds of devices: each is judged once.
+        let mut judged: HashMap<Target, Preflight> = HashMap::new();
         for some in channels.chunks(SNAPSHOTS) {
             let mut tx = self.store().begin_read().await?;
             let devices = snapshot::read_all(&mut tx, prepared.tenant, some).await?;
             tx.rollback().await?;
             for channel in some {
-                let target = devices.get(channel).and_then(target);
-                told.extend(
-                    target.map(|target| {
-                        one(*channel, &target, &prepared.request_type, &body, blanks)
-                    }),
-                );
+                let Some(target) = devices.get(channel).and_then(target) else {
+                    continue;
+                };
+                let kind = judged.entry(target).or_insert_with_key(|target| {
+                    judge(target, &prepared.request_type, &body, blanks)
+                });
+                told.push(one(*channel, kind));
             }
         }
         Ok(told)
     }
 }
 
-fn one(
-    enrollment_id: EnrollmentId,
+fn judge(
     target: &Target,
     request_type: &str,
     body: &Map<String, Value>,
     blanks: bool,
-) -> ChannelPreflight {
+) -> Preflight {
     let catalogue = Catalogue::shipped();
-    let mut told = catalogue.preflight(target, Class::Command, request_type, body);
-    if blanks {
+    let told = catalogue.preflight(target, Class::Command, request_type, body, Form::Marked);
+    match blanks {
         // What stands in a blank is not known here, and is no fault of the value around it.
-        told = told.without(Cause::Value);
+        true => told.without(Cause::Value),
+        false => told,
     }
-    let finding = |finding: pomona_catalogue::Finding| PreflightFinding {
+}
+
+fn one(enrollment_id: EnrollmentId, told: &Preflight) -> ChannelPreflight {
+    let finding = |finding: &pomona_catalogue::Finding| PreflightFinding {
         cause: word(&finding.cause),
         weight: word(&finding.weight),
-        key: finding.key,
-        message: finding.message,
-        fix: finding.fix,
-        ask: finding.ask,
-        alternative: finding.alternative,
+        key: finding.key.clone(),
+        message: finding.message.clone(),
+        fix: finding.fix.clone(),
+        ask: finding.ask.clone(),
+        alternative: finding.alternative.clone(),
     };
     ChannelPreflight {
         enrollment_id,
         verdict: word(&told.verdict),
-        findings: told.findings.into_iter().map(finding).collect(),
+        findings: told.findings.iter().map(finding).collect(),
     }
 }
 
@@ -129,7 +138,10 @@ fn word<T: Serialize>(value: &T) -> String {
 
 /// The device as the catalogue wants it. What an enrollment holds of rights is not known here: our profiles ask for all.
 fn target(device: &DeviceSnapshot) -> Option<Target> {
-    let platform = platform(device.product_name.as_deref()?)?;
+    let product_name = device.product_name.as_deref()?;
+    let platform = platform(product_name)?;
+    // Only an iPad that is enrolled as a whole can be shared.
+    let may_be_shared = product_name.starts_with("iPad") && !device.user_enrollment;
     let fact = |name: &str| {
         let mut facts = device.facts.iter();
         facts.find(|fact| fact.name == name)?.value.as_bool()
@@ -137,6 +149,10 @@ fn target(device: &DeviceSnapshot) -> Option<Target> {
     let version = device.os_version.as_deref();
     Some(Target {
         version: version.and_then(|version| version.parse().ok()),
+        enrollment: match device.user_enrollment {
+            true => EnrollmentKind::User,
+            false => EnrollmentKind::Device,
+        },
         channel: match device.user_key.is_empty() {
             true => Channel::Device,
             false => Channel::User,
@@ -144,7 +160,10 @@ fn target(device: &DeviceSnapshot) -> Option<Target> {
         supervised: fact("supervised"),
         ade: fact("ade"),
         user_approved: fact("user-approved"),
-        shared_ipad: fact("shared-ipad"),
+        shared_ipad: match may_be_shared {
+            true => fact("shared-ipad"),
+            false => Some(false),
+        },
         ..Target::of(platform)
     })
 }
@@ -162,7 +181,7 @@ fn platform(product_name: &str) -> Option<Platform> {
     }
 }
 
-/// A command's keys as the catalogue reads them: data as base64, dates as in RFC 3339.
+/// A command's keys as the catalogue reads them, with data and dates marked.
 fn members(dictionary: &plist::Dictionary) -> Map<String, Value> {
     let pairs = dictionary.iter();
     pairs
@@ -175,11 +194,11 @@ fn plain(value: &plist::Value) -> Value {
         plist::Value::Array(items) => Value::Array(items.iter().map(plain).collect()),
         plist::Value::Dictionary(dictionary) => Value::Object(members(dictionary)),
         plist::Value::Boolean(truth) => Value::Bool(*truth),
-        plist::Value::Data(bytes) => Value::String(STANDARD.encode(bytes)),
+        plist::Value::Data(bytes) => json!({ "$data": STANDARD.encode(bytes) }),
         plist::Value::Date(date) => {
             let at = OffsetDateTime::from(SystemTime::from(*date));
             let at = at.replace_nanosecond(0).unwrap_or(at);
-            at.format(&Rfc3339).map_or(Value::Null, Value::String)
+            json!({ "$date": at.format(&Rfc3339).unwrap_or_default() })
         }
         plist::Value::Integer(number) => match (number.as_signed(), number.as_unsigned()) {
             (Some(number), _) => Value::Number(number.into()),
@@ -222,7 +241,35 @@ mod tests {
         let told = members(&value.into_dictionary().unwrap());
         assert_eq!(
             Value::Object(told),
-            serde_json::json!({ "a": "AAEC", "b": "2026-09-01T08:00:00Z", "c": [-1, 0.5, true] })
+            json!({ "a": { "$data": "AAEC" }, "b": { "$date": "2026-09-01T08:00:00Z" }, "c": [-1, 0.5, true] })
         );
+    }
+
+    #[test]
+    fn a_device_is_judged_as_it_is_enrolled() {
+        use pomona_catalogue::Verdict::{Allowed, Refused, Unknown};
+        let verdict = |product: &str, user_enrollment, id: &str, body: Value| {
+            let device = DeviceSnapshot {
+                product_name: Some(product.into()),
+                os_version: Some("17.4".into()),
+                user_enrollment,
+                ..DeviceSnapshot::default()
+            };
+            let target = target(&device).unwrap();
+            judge(&target, id, body.as_object().unwrap(), false).verdict
+        };
+        let token = json!({ "UnlockToken": { "$data": "AAEC" } });
+        let text = json!({ "UnlockToken": "AAEC" });
+        for (product, user_enrollment, id, body, expected) in [
+            ("iPhone16,1", false, "EraseDevice", json!({}), Allowed),
+            ("iPhone16,1", true, "EraseDevice", json!({}), Refused),
+            ("iPhone16,1", false, "ClearPasscode", token.clone(), Allowed),
+            ("iPad13,18", false, "ClearPasscode", token, Unknown),
+            // A text where data belongs is what the device would answer as an error.
+            ("iPhone16,1", false, "ClearPasscode", text, Refused),
+        ] {
+            let told = verdict(product, user_enrollment, id, body.clone());
+            assert_eq!(told, expected, "{product} {user_enrollment} {id} {body}");
+        }
     }
 }

@@ -54,6 +54,15 @@ async fn a_plugin_is_installed_obeyed_suspended_and_taken_out() {
         );
     }
 
+    // A command that nobody knows would never be asked about.
+    let typo = rewritten(std::path::Path::new(&package), |text| {
+        text.replace("\"RestartDevice\"", "\"RestartDevices\"")
+    });
+    let typo = stage.file("typo.pomona", typo);
+    let checked = stage.json(&["plugin", "check", &typo]).await;
+    let warning = checked["warnings"][0].as_str().unwrap();
+    assert!(warning.contains("did you mean RestartDevice?"), "{warning}");
+
     // No window is for this device's groups: whatever the time, the command is refused with the plugin's reason.
     let never = r#"{"windows": [{"group": "nobody", "from": "00:00", "to": "01:00"}]}"#;
     let never = stage.file("never.json", never);

@@ -303,8 +303,10 @@ async fn check(path: &Path, out: &Output) -> anyhow::Result<()> {
         rights.join("\n  ")
     );
     out.said(&sentence, &told)?;
-    for warning in warnings(plugin.manifest()) {
-        eprintln!("warning: {}", clean(&warning, false));
+    // Programs find them among the rest.
+    let told = warnings(plugin.manifest());
+    for warning in told.iter().filter(|_| !out.is_json()) {
+        eprintln!("warning: {}", clean(warning, false));
     }
     Ok(())
 }
@@ -379,4 +381,23 @@ fn json_in(path: &Path) -> anyhow::Result<Value> {
 
 fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_went_wrong_last_is_shown_where_nothing_keeps_a_plugin_from_running() {
+        let shown = |reason: Value, last: Value| {
+            let plugin = json!({ "id": "a", "health": { "reason": reason, "last_failure": last } });
+            flat(plugin)["reason"].clone()
+        };
+        assert_eq!(
+            shown(Value::Null, json!("it trapped")),
+            "last failure: it trapped"
+        );
+        assert_eq!(shown(json!("revoked"), json!("it trapped")), "revoked");
+        assert_eq!(shown(Value::Null, Value::Null), Value::Null);
+    }
 }

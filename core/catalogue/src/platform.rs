@@ -1,6 +1,6 @@
 //! Apple's platforms, as its schema tells them apart.
 //!
-//! Owns: their names and letters. iPadOS is iOS here, as it is there.
+//! Owns: their names, and which devices run them. iPadOS is iOS here, as it is there.
 
 use std::str::FromStr;
 
@@ -41,6 +41,23 @@ impl Platform {
         Self::Watchos,
     ];
 
+    /// The platform of a device by its `ProductName`, such as `iPad13,18`; none where no family is known.
+    #[must_use]
+    pub fn of_product(name: &str) -> Option<Self> {
+        const FAMILIES: [(&str, Platform); 7] = [
+            ("iPhone", Platform::Ios),
+            ("iPad", Platform::Ios),
+            ("iPod", Platform::Ios),
+            ("AppleTV", Platform::Tvos),
+            ("AudioAccessory", Platform::Tvos),
+            ("Watch", Platform::Watchos),
+            ("RealityDevice", Platform::Visionos),
+        ];
+        let family = FAMILIES.iter().find(|(family, _)| name.starts_with(family));
+        let mac = || name.contains("Mac").then_some(Self::Macos);
+        family.map(|(_, platform)| *platform).or_else(mac)
+    }
+
     /// Apple's word.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -80,5 +97,23 @@ mod tests {
         }
         assert_eq!("ipados".parse(), Ok(Platform::Ios));
         assert!("Android".parse::<Platform>().is_err());
+    }
+
+    #[test]
+    fn product_names_tell_the_platform() {
+        for (name, expected) in [
+            ("iPhone16,1", Some(Platform::Ios)),
+            ("iPad13,18", Some(Platform::Ios)),
+            ("MacBookPro18,3", Some(Platform::Macos)),
+            ("iMac21,1", Some(Platform::Macos)),
+            ("VirtualMac2,1", Some(Platform::Macos)),
+            ("Mac14,2", Some(Platform::Macos)),
+            ("AppleTV14,1", Some(Platform::Tvos)),
+            ("Watch7,5", Some(Platform::Watchos)),
+            ("RealityDevice14,1", Some(Platform::Visionos)),
+            ("Toaster1,1", None),
+        ] {
+            assert_eq!(Platform::of_product(name), expected, "{name}");
+        }
     }
 }

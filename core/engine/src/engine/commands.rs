@@ -39,6 +39,9 @@ pub(crate) const MAX_TARGETS: usize = 10_000;
 /// Bytes of a command, at most.
 const MAX_COMMAND: usize = 1 << 20;
 
+/// Devices that are read at a time while a command is looked at for many.
+const SNAPSHOTS: usize = 32;
+
 /// The command to queue.
 #[derive(Clone, Debug)]
 pub enum CommandBody {

@@ -168,24 +168,19 @@ impl HookTable {
 
 /// Whether somebody who judged commands does so no more.
 pub(crate) fn lost_judge(before: &Hooks, now: Option<&Hooks>) -> bool {
-    let same = |one: &Arc<dyn CommandValidateHook>, other: &Arc<dyn CommandValidateHook>| {
-        Arc::as_ptr(one).cast::<()>() == Arc::as_ptr(other).cast::<()>()
-    };
-    let now = now.map(|hooks| hooks.validate.as_slice());
-    let now = now.unwrap_or_default();
-    before
-        .validate
-        .iter()
-        .any(|judge| !now.iter().any(|other| same(judge, other)))
+    let now: Vec<_> = now.into_iter().flat_map(judges).collect();
+    judges(before).any(|judge| !now.contains(&judge))
 }
 
 /// Whether the same hooks judge commands, in the same order.
 fn same_judges(one: &Hooks, other: &Hooks) -> bool {
-    let place = |hook: &Arc<dyn CommandValidateHook>| Arc::as_ptr(hook).cast::<()>();
-    one.validate
-        .iter()
-        .map(place)
-        .eq(other.validate.iter().map(place))
+    judges(one).eq(judges(other))
+}
+
+/// Which hooks judge commands, by the place in which each stands for as long as it is held.
+fn judges(hooks: &Hooks) -> impl Iterator<Item = *const ()> {
+    let place = |hook: &Arc<dyn CommandValidateHook>| Arc::as_ptr(hook).cast();
+    hooks.validate.iter().map(place)
 }
 
 fn watching(tenant: Option<TenantId>, hooks: &Hooks) -> impl Iterator<Item = Watching> {

@@ -5,16 +5,13 @@
 
 use super::super::Engine;
 use super::super::device::command_dictionary;
-use super::{Enqueued, Prepared};
+use super::{Enqueued, Prepared, SNAPSHOTS};
 use crate::error::Result;
 use crate::hooks::{CommandDraft, CommandVerdict, DeviceSnapshot, Stage};
 use crate::ids::EnrollmentId;
 use crate::store::queue as rows;
 use crate::store::snapshot;
 use crate::writer::Allowed;
-
-/// Devices that are read at a time while hooks judge a command for many.
-const SNAPSHOTS: usize = 32;
 
 impl Engine {
     /// Asks the validating hooks, target by target.

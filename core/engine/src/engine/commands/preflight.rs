@@ -18,14 +18,12 @@ use time::format_description::well_known::Rfc3339;
 
 use super::super::Engine;
 use super::super::device::command_dictionary;
-use super::Prepared;
+use super::{Prepared, SNAPSHOTS};
 use crate::error::Result;
 use crate::hooks::DeviceSnapshot;
 use crate::ids::EnrollmentId;
 use crate::store::snapshot;
 
-/// Devices that are read at a time.
-const SNAPSHOTS: usize = 32;
 /// Channels that are looked at in one call, at most.
 const MOST: usize = 1_000;
 
@@ -139,7 +137,7 @@ fn word<T: Serialize>(value: &T) -> String {
 /// The device as the catalogue wants it. What an enrollment holds of rights is not known here: our profiles ask for all.
 fn target(device: &DeviceSnapshot) -> Option<Target> {
     let product_name = device.product_name.as_deref()?;
-    let platform = platform(product_name)?;
+    let platform = Platform::of_product(product_name)?;
     // Only an iPad that is enrolled as a whole can be shared.
     let may_be_shared = product_name.starts_with("iPad") && !device.user_enrollment;
     let fact = |name: &str| {
@@ -166,19 +164,6 @@ fn target(device: &DeviceSnapshot) -> Option<Target> {
         },
         ..Target::of(platform)
     })
-}
-
-/// The platform of a device by its `ProductName`.
-fn platform(product_name: &str) -> Option<Platform> {
-    let begins = |families: &[&str]| families.iter().any(|name| product_name.starts_with(name));
-    match product_name {
-        _ if begins(&["iPhone", "iPad", "iPod"]) => Some(Platform::Ios),
-        _ if begins(&["AppleTV", "AudioAccessory"]) => Some(Platform::Tvos),
-        _ if begins(&["Watch"]) => Some(Platform::Watchos),
-        _ if begins(&["RealityDevice"]) => Some(Platform::Visionos),
-        name if name.contains("Mac") => Some(Platform::Macos),
-        _ => None,
-    }
 }
 
 /// A command's keys as the catalogue reads them, with data and dates marked.
@@ -215,24 +200,6 @@ fn plain(value: &plist::Value) -> Value {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn product_names_tell_the_platform() {
-        for (name, expected) in [
-            ("iPhone16,1", Some(Platform::Ios)),
-            ("iPad13,18", Some(Platform::Ios)),
-            ("MacBookPro18,3", Some(Platform::Macos)),
-            ("iMac21,1", Some(Platform::Macos)),
-            ("VirtualMac2,1", Some(Platform::Macos)),
-            ("Mac14,2", Some(Platform::Macos)),
-            ("AppleTV14,1", Some(Platform::Tvos)),
-            ("Watch7,5", Some(Platform::Watchos)),
-            ("RealityDevice14,1", Some(Platform::Visionos)),
-            ("Toaster1,1", None),
-        ] {
-            assert_eq!(platform(name), expected, "{name}");
-        }
-    }
 
     #[test]
     fn values_of_a_property_list_are_read_as_the_catalogue_writes_them() {

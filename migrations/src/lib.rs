@@ -25,6 +25,7 @@ mod m0009_plugin_trust;
 mod m0010_plugin_versions;
 mod m0011_plugin_trials;
 mod m0012_plugin_order;
+mod m0013_observations;
 
 /// Runs the migrations in order.
 #[derive(Debug)]
@@ -46,6 +47,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0010_plugin_versions::Migration),
             Box::new(m0011_plugin_trials::Migration),
             Box::new(m0012_plugin_order::Migration),
+            Box::new(m0013_observations::Migration),
         ]
     }
 }

@@ -7,7 +7,7 @@ use crate::stage::Stage;
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dry_run_tells_what_stands_in_the_way_and_what_helps() {
     let mut stage = Stage::open(&[]).await;
-    let fleet = stage.fleet(1).await;
+    let fleet = stage.fleet_of(1, |options| options.supervised = 0.0).await;
     let device = stage.lab.tenant.devices().await.unwrap().remove(0).id;
     let lost = [
         "command",
@@ -32,12 +32,18 @@ async fn a_dry_run_tells_what_stands_in_the_way_and_what_helps() {
     let ask = preflight["findings"][0]["ask"].as_str().unwrap();
     assert!(ask.contains("IsSupervised"), "{ask}");
 
-    let path = stage
-        .lab
-        .tenant
-        .path(&format!("devices/{device}/facts/supervised"));
-    let admin = stage.lab.tenant.admin();
-    admin.put(&path, &json!({ "value": false })).await.unwrap();
+    // What it says of itself is known from then on, and what it refuses is not sent.
+    let asked = [
+        "command",
+        "send",
+        "DeviceInformation",
+        "--parameter",
+        "Queries=[\"IsSupervised\",\"OSVersion\"]",
+        "--device",
+        &device,
+        "--wait",
+    ];
+    stage.good(&asked).await;
     let told = stage.json(&lost).await;
     let preflight = &told["preflight"][0];
     assert_eq!(preflight["verdict"], "refused", "{told}");
@@ -49,9 +55,29 @@ async fn a_dry_run_tells_what_stands_in_the_way_and_what_helps() {
     );
     assert!(said.contains("Automated Device Enrollment"), "{said}");
     assert!(said.contains("DeviceLock with a message"), "{said}");
-    admin.put(&path, &json!({ "value": true })).await.unwrap();
-    let told = stage.json(&lost).await;
-    assert_eq!(told["preflight"][0]["verdict"], "allowed", "{told}");
+    let really = &lost[..lost.len() - 1];
+    let refused = stage.bad(really).await;
+    assert!(
+        refused.contains("needs a supervised device; this one is not"),
+        "{refused}"
+    );
+    let timeline = stage.good(&["device", "timeline", &device]).await;
+    assert!(timeline.contains("command_refused"), "{timeline}");
+    assert!(timeline.contains("device_told"), "{timeline}");
+
+    // By force it goes, and the device says what the catalogue said.
+    let forced = stage
+        .good(&[really, &["--force", "--wait", "60"]].concat())
+        .await;
+    assert!(forced.contains("Error"), "{forced}");
+    let known = stage
+        .json(&["device", "inventory", &device, "device"])
+        .await;
+    assert_eq!(known[0]["value"]["IsSupervised"], json!(false), "{known}");
+    let none = stage
+        .bad(&["device", "inventory", &device, "security"])
+        .await;
+    assert!(none.contains("send a query"), "{none}");
 
     // A blank is filled later: what stands in it is no fault.
     let blank = [
@@ -78,8 +104,15 @@ async fn a_dry_run_tells_what_stands_in_the_way_and_what_helps() {
         refused.contains("there is no command \"Zap\"."),
         "{refused}"
     );
-    // Nothing was queued by any of these.
-    assert_eq!(stage.json(&["command", "list"]).await, json!([]));
+    // Nothing was queued by any of these but the query and what was forced.
+    let all = stage.json(&["command", "list"]).await;
+    let kinds: Vec<&str> = all
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|one| one["request_type"].as_str())
+        .collect();
+    assert_eq!(kinds, ["EnableLostMode", "DeviceInformation"]);
     fleet.stop().await;
     stage.lab.stop().await.unwrap();
 }

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use pomona_simulator::{Fleet, Misbehaviour, Platform};
+use pomona_simulator::{Fleet, FleetOptions, Misbehaviour, Platform};
 use pomona_tests::{Lab, pomona_binary};
 use serde_json::Value;
 
@@ -57,10 +57,16 @@ impl Stage {
     }
 
     pub(crate) async fn fleet(&self, devices: usize) -> Fleet {
+        self.fleet_of(devices, |_| {}).await
+    }
+
+    /// A fleet of iPhones that do no mischief, but for what is said.
+    pub(crate) async fn fleet_of(&self, devices: usize, tune: impl Fn(&mut FleetOptions)) -> Fleet {
         let mut options = self.lab.fleet_options(devices).await.unwrap();
         options.mix = vec![(Platform::IPhone, 1)];
         options.users = 0;
         options.misbehaviour = Misbehaviour::none();
+        tune(&mut options);
         let fleet = Fleet::start(options, Some(self.lab.apns.clone())).unwrap();
         assert_eq!(fleet.settled().await, 0);
         fleet

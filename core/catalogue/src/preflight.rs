@@ -178,6 +178,7 @@ impl Walk<'_> {
         for (name, value) in body {
             let here = joined(path, name);
             match keys.iter().find(|key| key.name == *name).or(free) {
+                Some(key) if self.passes_over(&here, key, outer) => {}
                 Some(key) => self.key(&here, key, value, outer, told),
                 None if path.is_empty() && name == "RequestType" => {}
                 None => self.say(&here, outer, (Cause::Unknown, Weight::Open)),
@@ -193,6 +194,32 @@ impl Walk<'_> {
                 self.say(&here, &own, (Cause::Missing, Weight::Refuses));
             }
         }
+    }
+
+    /// Whether the device takes the whole without this key, since its system does not know it: then that is told, and nothing in it is looked at.
+    /// A declaration is refused for such a key, and so is what would do something else without it.
+    fn passes_over(&mut self, path: &str, key: &Key, outer: &Row) -> bool {
+        let takes_the_rest = matches!(self.object.class, Class::Command | Class::Profile);
+        let looked_at = key.required || key.name_only || self.nowhere(key);
+        if !takes_the_rest || looked_at || rules::means_else(&self.object.id, path) {
+            return false;
+        }
+        let own = own(key, self.target).within(outer);
+        let unknown = |(cause, weight): &(Cause, Weight)| {
+            let of_system = matches!(cause, Cause::Platform | Cause::Version | Cause::Removed);
+            of_system && *weight == Weight::Refuses
+        };
+        let Some((cause, _)) = row(self.target, &own).into_iter().find(unknown) else {
+            return false;
+        };
+        if self.room(Weight::Warns) {
+            let judged = (cause, Weight::Warns);
+            let mut told = finding(self.object, path, self.target, &own, judged);
+            told.message
+                .push_str(": the device takes the rest, and this does nothing");
+            self.findings.push(told);
+        }
+        true
     }
 
     /// What an array holds. Where it is a list of things that a device does one by one (queries, settings), it leaves out those that it

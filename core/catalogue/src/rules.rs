@@ -14,6 +14,17 @@ pub(crate) type Broken = (&'static str, &'static str);
 
 type Body = Map<String, Value>;
 
+/// Keys without which a command does something that nobody wants who has set them.
+const MEANS_ELSE: &[(&str, &str)] = &[
+    ("EraseDevice", "ReturnToService"),
+    ("EraseDevice", "ObliterationBehavior"),
+];
+
+/// Whether a command without this key is another command.
+pub(crate) fn means_else(id: &str, key: &str) -> bool {
+    MEANS_ELSE.contains(&(id, key))
+}
+
 /// Which rules of a command its keys break.
 pub(crate) fn broken(id: &str, body: &Body, target: &Target) -> Vec<Broken> {
     let mut broken = Vec::new();
@@ -29,7 +40,10 @@ pub(crate) fn broken(id: &str, body: &Body, target: &Target) -> Vec<Broken> {
             "must be there, or PhoneNumber",
         ),
         "DeviceLock" | "EraseDevice" => {
-            if let Some(pin) = body.get("PIN").and_then(Value::as_str) {
+            // Only a Mac looks at it.
+            if let Some(pin) = body.get("PIN").and_then(Value::as_str)
+                && target.platform == Platform::Macos
+            {
                 wrong(pin.chars().count() == 6, "PIN", "must have six characters");
             }
             if let Some(service) = body.get("ReturnToService").and_then(Value::as_object) {

@@ -69,8 +69,31 @@ fn a_command_is_judged_with_its_keys_and_their_rules() {
             ipad(json!({})),
             "DeviceLock",
             json!({ "PIN": "123456" }),
-            Verdict::Refused,
+            Verdict::AllowedWithWarning,
             vec!["platform PIN"],
+        ),
+        // What a device does not know it takes no notice of, whatever its value.
+        (
+            ipad(json!({ "supervised": true })),
+            "RestartDevice",
+            json!({ "NotifyUser": "yes" }),
+            Verdict::AllowedWithWarning,
+            vec!["platform NotifyUser"],
+        ),
+        (
+            ipad(json!({})),
+            "EraseDevice",
+            json!({ "PIN": "1" }),
+            Verdict::AllowedWithWarning,
+            vec!["platform PIN"],
+        ),
+        // But not of what it means to be another command.
+        (
+            json!({ "platform": "macOS", "version": "11.0" }),
+            "EraseDevice",
+            json!({ "ObliterationBehavior": "DoNotObliterate" }),
+            Verdict::Refused,
+            vec!["version ObliterationBehavior"],
         ),
         (
             mac.clone(),
@@ -139,7 +162,7 @@ fn a_command_is_judged_with_its_keys_and_their_rules() {
             ipad(json!({})),
             "EraseDevice",
             json!({ "ReturnToService": { "Enabled": true, "BootstrapToken": "AAAA" } }),
-            Verdict::Refused,
+            Verdict::AllowedWithWarning,
             vec!["version ReturnToService/BootstrapToken"],
         ),
         (

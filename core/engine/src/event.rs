@@ -11,11 +11,11 @@ use crate::clock::Micros;
 use crate::ids::{CommandId, DeviceId, EnrollmentId, TenantId};
 
 macro_rules! kinds {
-    ($($(#[$doc:meta])* $name:ident = $word:literal),+ $(,)?) => {
+    ($($(#[doc = $doc:literal])+ $name:ident = $word:literal),+ $(,)?) => {
         /// What an event tells.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
         pub enum EventKind {
-            $($(#[$doc])* #[serde(rename = $word)] $name,)+
+            $($(#[doc = $doc])+ #[serde(rename = $word)] $name,)+
         }
 
         impl EventKind {
@@ -30,6 +30,11 @@ macro_rules! kinds {
             /// Reads the word.
             pub fn from_word(word: &str) -> Option<Self> {
                 match word { $($word => Some(Self::$name),)+ _ => None }
+            }
+
+            /// What it tells, in a sentence.
+            pub fn about(self) -> &'static str {
+                match self { $(Self::$name => concat!($($doc),+).trim_ascii(),)+ }
             }
         }
     };
@@ -94,6 +99,8 @@ kinds! {
     CertificateIssued = "certificate_issued",
     /// A declarative status report arrived.
     DeclarativeStatus = "declarative_status",
+    /// The device told something about itself that was not known, or is another than before.
+    DeviceTold = "device_told",
     /// A fact about the device was set.
     FactSet = "fact_set",
     /// A rule says something else of the device than before.
@@ -157,4 +164,29 @@ pub struct Event {
     pub actor_id: Option<Uuid>,
     /// Facts without secrets.
     pub body: serde_json::Value,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: &str = "# Events\n\nWhat happened, as facts that are never changed: `pomona device timeline`, the admin API, and the hook `events` of plugins \
+        (`kinds` in `[hooks.events]`). Each\nhas the device, a number in the device's sequence without gaps, the time, who did it, and a few facts without \
+        secrets.\n\n| kind | what it tells |\n|---|---|\n";
+
+    #[test]
+    fn the_page_of_events_has_every_kind() {
+        let rows = EventKind::ALL
+            .iter()
+            .map(|kind| format!("| `{}` | {} |\n", kind.as_str(), kind.about()));
+        let page = format!("{HEAD}{}", rows.collect::<String>());
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/events.md");
+        if std::env::var_os("POMONA_WRITE_DOCS").is_some() {
+            std::fs::write(path, &page).unwrap();
+        }
+        assert!(
+            std::fs::read_to_string(path).is_ok_and(|written| written == page),
+            "run the tests with POMONA_WRITE_DOCS=1 to write docs/events.md again"
+        );
+    }
 }

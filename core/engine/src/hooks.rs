@@ -25,6 +25,7 @@ use crate::actor::ActorKind;
 use crate::clock::Micros;
 use crate::event::{Event, EventKind};
 use crate::ids::{DeviceId, EnrollmentId, TenantId};
+use crate::inventory::Marks;
 
 pub(crate) use commands::Amendment;
 pub use pages::{PageReply, PageRequest, PanelHook, PanelInfo, RouteHook};
@@ -107,6 +108,9 @@ pub struct DeviceSnapshot {
     pub seen_at: Micros,
     /// Raised with every change of the device or its facts.
     pub revision: i64,
+    /// What it has told of itself that judging depends on.
+    #[serde(default)]
+    pub marks: Marks,
 }
 
 /// An enrollment that asks to be let in.

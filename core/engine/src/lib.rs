@@ -13,6 +13,7 @@ pub mod hooks;
 pub mod http;
 pub mod identity;
 mod ids;
+mod inventory;
 pub mod push;
 mod queue;
 mod seal;
@@ -32,6 +33,7 @@ pub use ids::{
     CaId, CertificateId, CommandId, DeviceId, EnrollmentId, GrantId, GroupId, LinkId, PrincipalId,
     TenantId, TokenId,
 };
+pub use inventory::Marks;
 pub use seal::{Keyring, Place, RootKey, TenantKeys};
 pub use store::grants::{SecretRow, WaitingRow};
 pub use store::plugin_trials::{TrialMode, TrialRow};

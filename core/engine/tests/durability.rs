@@ -36,8 +36,7 @@ async fn calm(backend: Backend) -> Stage {
 }
 
 async fn enqueue(stage: &Stage, target: EnrollmentId) -> String {
-    let mut dictionary = plist::Dictionary::new();
-    dictionary.insert("RequestType".into(), "DeviceInformation".into());
+    let dictionary = dictionary("DeviceInformation");
     let request = Enqueue::new(CommandBody::Dictionary(dictionary), vec![target]);
     let done = stage
         .engine

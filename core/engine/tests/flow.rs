@@ -7,6 +7,8 @@
 )]
 
 mod support;
+#[path = "flow/told.rs"]
+mod told;
 
 use axum::http::StatusCode;
 use pomona_engine::{Actor, Cause, CommandBody, Enqueue};
@@ -15,8 +17,7 @@ use support::*;
 const A: &str = "00000000-0000-0000-0000-00000000000A";
 
 fn command(request_type: &str) -> CommandBody {
-    let mut dictionary = plist::Dictionary::new();
-    dictionary.insert("RequestType".into(), request_type.into());
+    let dictionary = dictionary(request_type);
     CommandBody::Dictionary(dictionary)
 }
 

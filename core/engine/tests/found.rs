@@ -22,8 +22,7 @@ const SECOND: i64 = 1_000_000;
 const DAY: i64 = 86_400 * SECOND;
 
 fn request(target: EnrollmentId) -> Enqueue {
-    let mut dictionary = plist::Dictionary::new();
-    dictionary.insert("RequestType".into(), "DeviceInformation".into());
+    let dictionary = dictionary("DeviceInformation");
     Enqueue::new(CommandBody::Dictionary(dictionary), vec![target])
 }
 

@@ -37,8 +37,7 @@ const SECOND: i64 = 1_000_000;
 const HOUR: i64 = 3_600 * SECOND;
 
 fn request(request_type: &str, target: EnrollmentId) -> Enqueue {
-    let mut dictionary = plist::Dictionary::new();
-    dictionary.insert("RequestType".into(), request_type.into());
+    let dictionary = dictionary(request_type);
     Enqueue::new(CommandBody::Dictionary(dictionary), vec![target])
 }
 
@@ -338,8 +337,7 @@ async fn effects_are_committed_once_for_their_key_with_the_plugin_as_actor() {
     for backend in backends() {
         let watcher = Watcher::new(&[EventKind::Enrolled, EventKind::TokenUpdated], |batch| {
             let (device, enrollment) = (batch[0].device_id, batch[0].enrollment_id.unwrap());
-            let mut command = plist::Dictionary::new();
-            command.insert("RequestType".into(), "SecurityInfo".into());
+            let command = dictionary("SecurityInfo");
             let effects = [
                 (
                     "a",

@@ -370,8 +370,7 @@ async fn live(site: &mut Site, card: &Card) {
     let (_, told) = site.check_in(card, check_in("GetBootstrapToken", "")).await;
     assert!(found(&told, BOOTSTRAP).is_some(), "its owner gets it");
 
-    let mut lock = plist::Dictionary::new();
-    lock.insert("RequestType".into(), "DeviceLock".into());
+    let mut lock = support::dictionary("DeviceLock");
     lock.insert("PIN".into(), PIN.into());
     let uuid = site.queue(lock).await;
     let (_, sent) = site.report(card, idle(UDID)).await;

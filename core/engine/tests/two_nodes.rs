@@ -29,8 +29,7 @@ async fn enqueue(
     enrollment: EnrollmentId,
     key: Option<&str>,
 ) -> Enqueued {
-    let mut dictionary = plist::Dictionary::new();
-    dictionary.insert("RequestType".into(), "DeviceInformation".into());
+    let dictionary = dictionary("DeviceInformation");
     let mut request = Enqueue::new(CommandBody::Dictionary(dictionary), vec![enrollment]);
     request.idempotency_key = key.map(str::to_owned);
     engine

@@ -96,8 +96,11 @@ pub(crate) fn snapshot(granted: &Capabilities, from: &DeviceSnapshot) -> device:
         os_build: text("os-build").unwrap_or_default(),
         supervised: truth("supervised"),
         shared_ipad: truth("shared-ipad"),
-        // The engine enrolls by profile only.
-        kind: device::EnrollmentKind::Profile,
+        // What the device says; the engine itself enrolls by profile only.
+        kind: match from.marks.ade {
+            Some(true) => device::EnrollmentKind::Automated,
+            _ => device::EnrollmentKind::Profile,
+        },
         time_zone: text("time-zone"),
         groups: match shown("groups") {
             true => from.groups.clone(),

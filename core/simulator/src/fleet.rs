@@ -246,7 +246,7 @@ fn draw(options: &FleetOptions, index: usize, world: &Arc<World>) -> Device {
     profile.think_time = options.think_time;
     profile.awaiting_configuration = options.awaiting_configuration;
     profile.user_authenticate = dice.chance(0.5);
-    profile.supervised = dice.chance(0.9);
+    profile.supervised = dice.chance(options.supervised);
     profile.scep.force_get = dice.chance(0.05);
     profile.scep.indefinite = dice.chance(0.1);
     profile.scep.aes_256 = dice.chance(0.3);

@@ -13,6 +13,7 @@ pub(crate) mod events;
 pub(crate) mod facts;
 pub(crate) mod groups;
 pub(crate) mod instant;
+pub(crate) mod inventory;
 pub(crate) mod links;
 pub(crate) mod page;
 pub mod plugin_host;

@@ -36,10 +36,12 @@ macro_rules! scopes {
 }
 
 scopes! {
-    /// Every scope except [`BreakGlass`](Self::BreakGlass), which must be named.
+    /// Every scope except [`BreakGlass`](Self::BreakGlass) and [`Force`](Self::Force), which must be named.
     Everything = "*",
     /// Commands that no hook may hold back.
     BreakGlass = "break-glass",
+    /// Commands that the catalogue says a device refuses.
+    Force = "force",
     /// See devices, groups, facts and timelines.
     DevicesRead = "devices:read",
     /// Release and remove devices, set facts, edit groups.
@@ -87,7 +89,7 @@ impl Scope {
             return true;
         }
         match self {
-            Self::Everything => wanted != Self::BreakGlass,
+            Self::Everything => !matches!(wanted, Self::BreakGlass | Self::Force),
             Self::DevicesWrite => wanted == Self::DevicesRead,
             Self::CommandsSend => wanted == Self::CommandsRead,
             Self::EnrollWrite => wanted == Self::EnrollRead,
@@ -196,6 +198,9 @@ mod tests {
             ("tokens:write", Scope::PrincipalsWrite, false),
             ("*", Scope::TenantsWrite, true),
             ("*", Scope::BreakGlass, false),
+            ("*", Scope::Force, false),
+            ("break-glass", Scope::Force, false),
+            ("force", Scope::Force, true),
             ("break-glass", Scope::BreakGlass, true),
             ("break-glass", Scope::CommandsSend, false),
         ] {
@@ -216,7 +221,8 @@ mod tests {
             .collect();
         assert!(!all_but_star.covers(&scopes(&["*"])));
         assert!(!scopes(&["*"]).covers(&all_but_star));
-        assert!(scopes(&["*", "break-glass"]).covers(&all_but_star));
+        assert!(!scopes(&["*", "break-glass"]).covers(&all_but_star));
+        assert!(scopes(&["*", "break-glass", "force"]).covers(&all_but_star));
     }
 
     #[test]

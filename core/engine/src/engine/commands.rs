@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::Engine;
+use super::device::command_dictionary;
 use crate::actor::{Actor, Cause};
 use crate::admin::AuditEntry;
 use crate::admin::Instant;
@@ -32,6 +33,8 @@ use crate::writer::places::{body_place, history_row, inputs_place};
 use crate::writer::template;
 
 pub use cancel::Cancelled;
+use preflight::Looked;
+pub(super) use preflight::refused_now;
 pub use preflight::{ChannelPreflight, PreflightFinding};
 
 /// Channels in one call, at most.
@@ -76,6 +79,8 @@ pub struct Enqueue {
     pub dry_run: bool,
     /// A lifeline: no hook may object. A right of its own.
     pub break_glass: bool,
+    /// Send it although the catalogue says that the device refuses it. A right of its own.
+    pub force: bool,
     /// Why it is sent, for the timeline.
     pub reason: Option<String>,
 }
@@ -95,6 +100,7 @@ impl Enqueue {
             push: true,
             dry_run: false,
             break_glass: false,
+            force: false,
             reason: None,
         }
     }
@@ -126,7 +132,7 @@ pub struct Enqueued {
     /// This answer was given before, for the same idempotency key.
     #[serde(default)]
     pub repeated: bool,
-    /// A dry run: what the catalogue says of the command on each channel.
+    /// What the catalogue says of the command: of each channel in a dry run, else where it has something to say.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub preflight: Vec<ChannelPreflight>,
 }
@@ -146,6 +152,7 @@ pub(super) struct Prepared {
     refused: HashMap<EnrollmentId, String>,
     deferred: HashMap<EnrollmentId, (Micros, String)>,
     allowed: HashMap<EnrollmentId, Allowed>,
+    looked: Looked,
 }
 
 impl Engine {
@@ -167,10 +174,9 @@ impl Engine {
         loop {
             let mut tx = self.store().begin().await?;
             match self.write(&mut tx, &prepared).await {
-                Ok((mut enqueued, written)) => {
+                Ok((enqueued, written)) => {
                     if prepared.request.dry_run {
                         tx.rollback().await?;
-                        enqueued.preflight = self.preflight(&prepared).await?;
                         return Ok(enqueued);
                     }
                     tx.commit().await?;
@@ -265,8 +271,11 @@ impl Engine {
             refused: HashMap::new(),
             deferred: HashMap::new(),
             allowed: HashMap::new(),
+            looked: Looked::default(),
         };
-        self.judge_targets(&mut prepared).await?;
+        let command = command_dictionary(&prepared.body);
+        self.look(&mut prepared, &command).await?;
+        self.judge_targets(&mut prepared, command).await?;
         Ok(prepared)
     }
 
@@ -343,7 +352,7 @@ impl Engine {
             request_type: prepared.request_type.clone(),
             targets: results,
             repeated: false,
-            preflight: Vec::new(),
+            preflight: prepared.looked.told(request.dry_run),
         };
         if !accepted.is_empty() {
             let entry = AuditEntry {
@@ -355,6 +364,7 @@ impl Engine {
                     "request_type": command.request_type,
                     "targets": accepted.len(),
                     "break_glass": command.break_glass,
+                    "forced": command.forced,
                 }),
             };
             admin_audit::append(tx, now, entry).await?;
@@ -391,6 +401,8 @@ impl Engine {
             correlation: prepared.cause.id.unwrap_or_else(|| random.uuid(now)),
             depth: prepared.cause.depth,
             break_glass: request.break_glass,
+            forced: request.force,
+            whole: prepared.looked.whole,
         })
     }
 
@@ -445,6 +457,7 @@ impl Engine {
                 seq,
                 inputs_sealed,
                 not_before: command.not_before.max(deferred),
+                footing: prepared.looked.footing(target.enrollment),
             });
         }
         rows::insert_deliveries(tx, now, command, &entries).await?;
@@ -468,6 +481,9 @@ impl Engine {
                     });
                     if let Some(reason) = &prepared.request.reason {
                         body["reason"] = json!(reason);
+                    }
+                    if prepared.request.force && prepared.looked.refuses(target.enrollment) {
+                        body["forced"] = json!(true);
                     }
                     if !prepared.amended.is_empty() {
                         body["amended"] = json!(prepared.amended);
@@ -608,6 +624,7 @@ fn fingerprint(request: &Enqueue) -> Result<String> {
         request.inputs,
         request.push,
         request.break_glass,
+        request.force,
     ])
     .to_string())
 }

@@ -3,12 +3,15 @@
 //! Owns: the rounds of a request between the batch writer and the hooks, and the answers to what the writer does not
 //! decide (declarations, tokens of services, users). No transaction is open while a hook runs.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use pomona_protocol::{
-    Channel, CheckIn, CheckInMessage, DeviceId as ProtocolDevice, EnrollmentIds, Report,
+    Channel, CheckIn, CheckInMessage, DeviceId as ProtocolDevice, EnrollmentIds, Report, Status,
 };
 use serde_json::json;
 
+use super::commands::refused_now;
 use super::{Engine, UserAuthenticatePolicy};
 use crate::actor::Actor;
 use crate::clock::MINUTE;
@@ -20,6 +23,7 @@ use crate::hooks::{
     CommandDraft, CommandVerdict, DeviceSnapshot, EnrollmentDecision, EnrollmentRequest, Stage,
 };
 use crate::ids::{DeviceId, EnrollmentId, TenantId};
+use crate::inventory::{self, Seen};
 use crate::queue::Verdict;
 use crate::store::certificates::ForeignCertificate;
 use crate::store::hot::Ask;
@@ -68,6 +72,8 @@ impl Engine {
     /// [`Error::Unavailable`] when it could not be stored; the device keeps what it has and comes again.
     pub async fn report(&self, identity: &Identity, report: Report) -> Result<DeviceReply> {
         let keys = self.store().keys(identity.tenant).await?;
+        let told = report.status == Status::Acknowledged;
+        let seen = told.then(|| inventory::read(&report.dictionary)).flatten();
         let raw = Bytes::from(report.raw);
         let mut job = ReportJob {
             ask: ask(identity, &report.ids),
@@ -76,13 +82,14 @@ impl Engine {
             error_chain: error_chain(&report.error_chain),
             digest: keys.hash("report", &raw),
             raw,
+            seen: seen.map(Arc::new),
             judged: Vec::new(),
             last_round: false,
         };
         loop {
             match self.submit(Work::Report(Box::new(job.clone()))).await? {
                 Answer::Judge(request) => {
-                    let verdict = self.judge(&request).await?;
+                    let verdict = self.judge(&request, job.seen.as_deref()).await?;
                     job.judged.push(verdict);
                     job.last_round = job.judged.len() > ROUNDS * 8 || stale(&job.judged);
                 }
@@ -266,12 +273,13 @@ impl Engine {
         }
     }
 
-    /// Asks the delivery hooks about one command for one channel.
-    async fn judge(&self, request: &JudgeRequest) -> Result<Judged> {
+    /// Judges one command for one channel: by the catalogue, where the device stands on another footing than when the command was
+    /// queued, then by the delivery hooks. `seen` is what the device has told with this very request.
+    async fn judge(&self, request: &JudgeRequest, seen: Option<&Seen>) -> Result<Judged> {
         let now = self.now();
         let (hooks, judges) = self.shared().hooks.judging(request.tenant);
         let mut tx = self.store().begin_read().await?;
-        let snapshot = snapshot::read(&mut tx, request.tenant, request.enrollment).await?;
+        let mut snapshot = snapshot::read(&mut tx, request.tenant, request.enrollment).await?;
         let sealed =
             crate::store::hot::bodies(&mut tx, &[(request.tenant, request.body_hash.clone())])
                 .await?;
@@ -287,14 +295,26 @@ impl Engine {
         };
         let (actor, break_glass) = origin;
         // A command sent with break-glass is a lifeline.
-        let verdict = if break_glass {
+        if let Some(seen) = seen.filter(|_| snapshot.user_key.is_empty()) {
+            snapshot.marks = snapshot.marks.with(seen);
+            let version = seen.own("OSVersion").map(str::to_owned);
+            snapshot.os_version = version.or(snapshot.os_version);
+        }
+        let command = command_dictionary(&body);
+        let refused = match request.moved {
+            true => refused_now(&snapshot, &request.request_type, &command),
+            false => None,
+        };
+        let verdict = if let Some(reason) = refused {
+            Verdict::Refuse { reason }
+        } else if break_glass {
             Verdict::Allow {
                 until: now + MINUTE,
             }
         } else {
             let draft = CommandDraft {
                 request_type: request.request_type.clone(),
-                command: command_dictionary(&body),
+                command,
                 actor,
             };
             let said = hooks
@@ -404,7 +424,7 @@ impl Engine {
 
 /// The command's own dictionary out of a whole command.
 pub(super) fn command_dictionary(body: &[u8]) -> plist::Dictionary {
-    plist::Value::from_reader_xml(body)
+    plist::Value::from_reader(std::io::Cursor::new(body))
         .ok()
         .and_then(plist::Value::into_dictionary)
         .and_then(|mut whole| whole.remove("Command"))

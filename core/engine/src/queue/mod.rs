@@ -22,6 +22,9 @@ pub(crate) use hear::{Heard, Hearing, Known, hear};
 use crate::clock::Micros;
 use crate::ids::CommandId;
 
+/// The footing of what is not to be judged again: it was forced, or stood in the queue before footings were kept.
+pub(crate) const NEVER: i64 = -1;
+
 /// Where an open delivery stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OpenState {
@@ -137,10 +140,19 @@ pub(crate) struct Open {
     pub(crate) not_after: Option<Micros>,
     /// Whether the command it comes after is still open.
     pub(crate) waits: bool,
+    /// On which footing of its device it was judged; [`NEVER`] if it is not to be judged again.
+    pub(crate) footing: i64,
     /// Where it stands.
     pub(crate) state: OpenState,
     /// How often it was sent.
     pub(crate) sends: i64,
     /// The poll in which it was last answered `NotNow`.
     pub(crate) notnow_poll: i64,
+}
+
+impl Open {
+    /// Whether it was judged on another footing than this one, and may not stand.
+    pub(crate) fn moved(&self, footing: i64) -> bool {
+        self.footing != NEVER && self.footing != footing
+    }
 }

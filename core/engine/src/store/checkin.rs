@@ -208,7 +208,7 @@ pub(crate) async fn describe_device(tx: &mut Tx, device: DeviceId, traits: &Trai
         "UPDATE device SET serial_number = COALESCE(?, serial_number), device_name = COALESCE(?, device_name),
             model = COALESCE(?, model), product_name = COALESCE(?, product_name),
             os_version = COALESCE(?, os_version), build_version = COALESCE(?, build_version),
-            revision = revision + 1 WHERE id = ?",
+            footing = footing + 1, revision = revision + 1 WHERE id = ?",
         args![
             traits.serial_number.clone(),
             traits.device_name.clone(),
@@ -386,7 +386,7 @@ pub(crate) async fn enable(
     )
     .await?;
     tx.execute(
-        "UPDATE device SET left_at = NULL, revision = revision + 1 WHERE id = ?",
+        "UPDATE device SET left_at = NULL, marks = 0, footing = footing + 1, revision = revision + 1 WHERE id = ?",
         args![device],
     )
     .await?;

@@ -40,6 +40,7 @@ pub(crate) mod hot;
 pub(crate) mod identity;
 mod kept;
 mod lite;
+pub(crate) mod observations;
 pub(crate) mod outbox;
 pub(crate) mod partitions;
 pub(crate) mod plugin_order;

@@ -14,6 +14,7 @@ use crate::clock::Micros;
 use crate::enrollment::EnrollmentState;
 use crate::error::Result;
 use crate::ids::{CommandId, DeviceId, EnrollmentId, TenantId};
+use crate::inventory::Marks;
 
 /// A channel that a command is meant for.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +45,49 @@ pub(crate) async fn targets(
             state: EnrollmentState::from_code(row.int(2)?),
         };
         out.insert(target.enrollment, target);
+    }
+    Ok(out)
+}
+
+/// What judging a command for a channel depends on.
+#[derive(Clone, Debug)]
+pub(crate) struct Footing {
+    /// Raised when one of the others changes.
+    pub(crate) number: i64,
+    pub(crate) product_name: Option<String>,
+    pub(crate) os_version: Option<String>,
+    pub(crate) marks: Marks,
+    /// The device names itself by an EnrollmentID.
+    pub(crate) user_enrollment: bool,
+    /// It is a user's channel.
+    pub(crate) of_user: bool,
+}
+
+/// On what footing channels stand; what is not the tenant's is absent.
+pub(crate) async fn footings(
+    tx: &mut Tx,
+    tenant: TenantId,
+    wanted: &[EnrollmentId],
+) -> Result<HashMap<EnrollmentId, Footing>> {
+    let rows = tx
+        .query_over(
+            vec![("id", Column::Uuid(wanted.iter().map(|id| id.0).collect()))],
+            "SELECT e.id, d.footing, d.product_name, d.os_version, d.marks, d.ident_kind, e.user_key
+             FROM i JOIN enrollment e ON e.id = i.id JOIN device d ON d.id = e.device_id WHERE e.tenant_id = ?",
+            args![tenant],
+        )
+        .await?;
+    let mut out = HashMap::with_capacity(rows.len());
+    for row in rows {
+        let footing = Footing {
+            number: row.int(1)?,
+            product_name: row.opt_text(2)?,
+            os_version: row.opt_text(3)?,
+            marks: Marks::from_code(row.int(4)?),
+            user_enrollment: row.int(5)? == 1,
+            of_user: !row.text(6)?.is_empty(),
+        };
+        out.insert(EnrollmentId(row.uuid(0)?), footing);
     }
     Ok(out)
 }
@@ -99,6 +143,10 @@ pub(crate) struct NewCommand {
     pub(crate) correlation: Uuid,
     pub(crate) depth: u32,
     pub(crate) break_glass: bool,
+    /// Sent although the catalogue speaks against it.
+    pub(crate) forced: bool,
+    /// Its answers tell all that there is, not a selection.
+    pub(crate) whole: bool,
 }
 
 /// Writes the command's row.
@@ -110,8 +158,8 @@ pub(crate) async fn insert_command(
 ) -> Result<()> {
     tx.execute(
         "INSERT INTO command (id, tenant_id, command_uuid, request_type, body_hash, priority, not_before, not_after,
-            after_command_id, actor_kind, actor_id, cause, correlation_id, depth, break_glass, targets, created_at)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            after_command_id, actor_kind, actor_id, cause, correlation_id, depth, break_glass, forced, targets, created_at)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         args![
             new.id,
             new.tenant,
@@ -128,6 +176,7 @@ pub(crate) async fn insert_command(
             new.correlation,
             new.depth,
             i64::from(new.break_glass),
+            i64::from(new.forced),
             i64::try_from(targets).unwrap_or(i64::MAX),
             now
         ],
@@ -143,6 +192,8 @@ pub(crate) struct Entry {
     pub(crate) seq: i64,
     pub(crate) inputs_sealed: Option<Vec<u8>>,
     pub(crate) not_before: Micros,
+    /// The footing on which it was judged.
+    pub(crate) footing: i64,
 }
 
 /// Takes the next number of each channel.
@@ -191,14 +242,18 @@ pub(crate) async fn insert_deliveries(
             "not_before",
             Column::Int(entries.iter().map(|e| e.not_before).collect()),
         ),
+        (
+            "footing",
+            Column::Int(entries.iter().map(|e| e.footing).collect()),
+        ),
     ];
     tx.execute_over(
         rows,
         "INSERT INTO delivery (enrollment_id, seq, tenant_id, device_id, command_id, command_uuid, request_type,
             body_hash, priority, not_before, not_after, after_command_id, state, sends, notnow_count, notnow_poll,
-            inputs_sealed, created_at)
+            inputs_sealed, created_at, footing, whole)
          SELECT i.enrollment_id, i.seq, ?, i.device_id, ?, ?, ?, ?, ?, i.not_before, ?, ?, 0, 0, 0, 0,
-            i.inputs_sealed, ? FROM i",
+            i.inputs_sealed, ?, i.footing, ? FROM i",
         args![
             command.tenant,
             command.id,
@@ -208,7 +263,8 @@ pub(crate) async fn insert_deliveries(
             command.priority,
             command.not_after,
             command.after,
-            now
+            now,
+            i64::from(command.whole)
         ],
     )
     .await?;

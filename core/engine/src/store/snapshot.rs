@@ -11,6 +11,7 @@ use crate::enrollment::EnrollmentState;
 use crate::error::{Error, Result};
 use crate::hooks::{DeviceSnapshot, KnownFact, MOST_FACTS};
 use crate::ids::{DeviceId, EnrollmentId, TenantId};
+use crate::inventory::{Marks, fact_name, plain_name};
 
 /// Reads the snapshot of one channel.
 pub(crate) async fn read(
@@ -34,7 +35,7 @@ pub(crate) async fn read_all(
         let ids = channels.iter().map(|channel| channel.0).collect();
         vec![("id", Column::Uuid(ids))]
     };
-    let sql = "SELECT i.id, d.id, d.ident, d.serial_number, d.product_name, d.os_version, d.revision, e.user_key, ch.last_seen_at, d.ident_kind
+    let sql = "SELECT i.id, d.id, d.ident, d.serial_number, d.product_name, d.os_version, d.revision, e.user_key, ch.last_seen_at, d.ident_kind, d.marks
          FROM i JOIN enrollment e ON e.id = i.id JOIN device d ON d.id = e.device_id
          LEFT JOIN channel ch ON ch.enrollment_id = e.id WHERE d.tenant_id = ?";
     let mut found = HashMap::with_capacity(channels.len());
@@ -54,6 +55,7 @@ pub(crate) async fn read_all(
             groups: Vec::new(),
             seen_at: row.opt_int(8)?.unwrap_or(0),
             revision: row.int(6)?,
+            marks: Marks::from_code(row.int(10)?),
         };
         found.insert(channel, snapshot);
     }
@@ -78,6 +80,7 @@ pub(crate) async fn read_all(
             });
         }
     }
+    tell_sections(tx, tenant, channels, &mut found).await?;
     let sql = "SELECT i.id, g.name FROM i JOIN enrollment e ON e.id = i.id
          JOIN group_member m ON m.device_id = e.device_id JOIN device_group g ON g.id = m.group_id
          WHERE g.tenant_id = ? ORDER BY g.name";
@@ -87,6 +90,60 @@ pub(crate) async fn read_all(
         }
     }
     Ok(found)
+}
+
+/// Adds what devices tell of themselves: each key of the sections `device` and `security` is a fact such as
+/// `device.is-supervised`.
+async fn tell_sections(
+    tx: &mut Tx,
+    tenant: TenantId,
+    channels: &[EnrollmentId],
+    found: &mut HashMap<EnrollmentId, DeviceSnapshot>,
+) -> Result<()> {
+    let ids = channels.iter().map(|channel| channel.0).collect();
+    let sql = "SELECT i.id, o.section, o.value, o.observed_at FROM i JOIN enrollment e ON e.id = i.id
+         JOIN observation o ON o.device_id = e.device_id AND o.user_key = '' AND o.section IN ('device', 'security')
+         WHERE o.tenant_id = ? ORDER BY o.section";
+    let rows = tx
+        .query_over(vec![("id", Column::Uuid(ids))], sql, args![tenant])
+        .await?;
+    for row in rows {
+        let Some(snapshot) = found.get_mut(&EnrollmentId(row.uuid(0)?)) else {
+            continue;
+        };
+        let (section, observed_at) = (row.text(1)?, row.int(3)?);
+        let told: serde_json::Map<String, serde_json::Value> =
+            serde_json::from_str(&row.text(2)?).unwrap_or_default();
+        for (key, value) in told {
+            let names = [
+                plain_name(&section, &key).map(str::to_owned),
+                Some(fact_name(&section, &key)),
+            ];
+            for name in names.into_iter().flatten() {
+                tell(
+                    snapshot,
+                    KnownFact {
+                        name,
+                        value: value.clone(),
+                        source: "device".into(),
+                        observed_at,
+                    },
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What the device tells stands in place of what others say under the same name.
+fn tell(snapshot: &mut DeviceSnapshot, fact: KnownFact) {
+    let room = snapshot.facts.len() < MOST_FACTS as usize;
+    let mut said = snapshot.facts.iter_mut();
+    match said.find(|one| one.name == fact.name) {
+        Some(said) => *said = fact,
+        None if room => snapshot.facts.push(fact),
+        None => {}
+    }
 }
 
 impl Store {

@@ -25,6 +25,7 @@ use crate::event::Event;
 use crate::hooks::HookTable;
 use crate::identity::journal::{Journal, Revocation};
 use crate::ids::{CommandId, DeviceId, EnrollmentId, TenantId};
+use crate::inventory::Seen;
 use crate::queue::{Verdict, Verdicts};
 use crate::store::Store;
 use crate::store::events;
@@ -163,6 +164,8 @@ pub(crate) struct ReportJob {
     /// Tells equal reports from different ones.
     pub(crate) digest: [u8; 32],
     pub(crate) raw: Bytes,
+    /// What an acknowledged answer tells of its device.
+    pub(crate) seen: Option<Arc<Seen>>,
     /// What the delivery hooks said in earlier rounds of this request.
     pub(crate) judged: Vec<Judged>,
     /// After this round nothing more is asked; without a verdict nothing is sent.
@@ -201,6 +204,8 @@ pub(crate) struct JudgeRequest {
     pub(crate) command: CommandId,
     pub(crate) request_type: String,
     pub(crate) body_hash: Vec<u8>,
+    /// It was judged by the catalogue on another footing of the device than the present one.
+    pub(crate) moved: bool,
 }
 
 /// What the device is answered.

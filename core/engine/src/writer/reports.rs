@@ -31,6 +31,7 @@ use crate::seal::TenantKeys;
 use crate::store::hot::{self, Channel, Delivery, Found, Leaving, Moved, Named, Past, Want};
 use crate::store::sql::{Batch, Tx};
 
+mod observe;
 mod save;
 
 use save::Writes;
@@ -231,7 +232,7 @@ impl<'a> Line<'a> {
         let (Some(hearing), Some(channel)) = (self.hearing, self.found.channel.clone()) else {
             return Ok(());
         };
-        let poll = self.next_poll();
+        let (poll, footing) = (self.next_poll(), self.footing());
         let choice = self.choice(shared, now, poll, hearing);
         if let Some(seq) = choice.judge {
             if !self.job.last_round {
@@ -248,7 +249,7 @@ impl<'a> Line<'a> {
         self.apply_hearing(shared, &keys, tx, now, &mut channel, hearing, writes)
             .await?;
         // In the last round too: what was refused until then is out of the way of the next poll.
-        self.apply_choice(now, &mut channel, choice, writes);
+        self.apply_choice(now, footing, &mut channel, choice, writes);
         let rung_for = channel.push_due_at.is_none_or(|due| due <= now);
         if self.send.is_some() || hearing == Hearing::Deferred {
             // Rung again should the answer not come (Q7, Q14); a later time that is set already stays.
@@ -286,7 +287,9 @@ impl<'a> Line<'a> {
             .map_or(0, |c| c.device_revision);
         let (hooks, judges) = shared.hooks.judging(self.job.ask.tenant);
         let mut verdicts = self.job.verdicts(revision, judges);
-        let judged = |delivery: &Open| hooks.judges(&delivery.request_type);
+        let judged = |delivery: &Open| {
+            hooks.judges(&delivery.request_type) || delivery.moved(self.footing())
+        };
         if let Some(channel) = &self.found.channel {
             for delivery in open.iter().filter(|delivery| judged(delivery)) {
                 if let Entry::Vacant(unsaid) = verdicts.entry(delivery.seq)
@@ -313,6 +316,7 @@ impl<'a> Line<'a> {
             command: delivery.open.command,
             request_type: delivery.open.request_type.clone(),
             body_hash: delivery.sent_hash().to_vec(),
+            moved: delivery.open.moved(self.footing()),
         }))
     }
 
@@ -379,6 +383,9 @@ impl<'a> Line<'a> {
                         Some(delivery.open.command),
                         body,
                     ));
+                    if outcome == Outcome::Acknowledged {
+                        self.note_told(&delivery, writes);
+                    }
                     let row = history_row(channel.enrollment, delivery.open.seq);
                     let sealed = keys.seal(shared.random(), report_place(&row), &self.job.raw)?;
                     writes.leaving.push(Leaving {
@@ -482,6 +489,7 @@ impl<'a> Line<'a> {
     fn apply_choice(
         &mut self,
         now: Micros,
+        footing: i64,
         channel: &mut Channel,
         choice: Choice,
         writes: &mut Writes,
@@ -544,6 +552,9 @@ impl<'a> Line<'a> {
             return;
         };
         let again = delivery.open.sends > 0;
+        if delivery.open.moved(footing) {
+            delivery.open.footing = footing;
+        }
         delivery.open.state = OpenState::Sent;
         delivery.open.sends += 1;
         delivery.first_sent_at = delivery.first_sent_at.or(Some(now));

@@ -15,6 +15,7 @@ use crate::ids::{CertificateId, DeviceId, EnrollmentId, TenantId};
 use crate::seal::{Place, TenantKeys};
 use crate::store::certificates::{self, Which};
 use crate::store::checkin::{self, Traits};
+use crate::store::observations;
 use crate::store::push;
 use crate::store::sql::Tx;
 
@@ -73,6 +74,7 @@ pub(crate) async fn enable_generation(
         }
     }
     checkin::enable(tx, subject.now, subject.device, enrollment).await?;
+    observations::forget(tx, subject.device).await?;
     if let Some(certificate) = certificate {
         certificates::set_certificate(tx, certificate, CertificateState::Active).await?;
     }

@@ -393,8 +393,7 @@ impl Cast {
     async fn late(&self) -> Run {
         let world = &self.world;
         let (udid, card, enrollment) = world.device().await;
-        let mut command = plist::Dictionary::new();
-        command.insert("RequestType".into(), "DeviceInformation".into());
+        let command = crate::support::dictionary("DeviceInformation");
         let mut request = pomona_engine::Enqueue::new(
             pomona_engine::CommandBody::Dictionary(command),
             vec![enrollment],

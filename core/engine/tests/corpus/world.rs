@@ -291,8 +291,7 @@ impl World {
         to: EnrollmentId,
         not_before: Option<i64>,
     ) -> String {
-        let mut command = plist::Dictionary::new();
-        command.insert("RequestType".into(), request_type.into());
+        let command = crate::support::dictionary(request_type);
         let mut request = Enqueue::new(CommandBody::Dictionary(command), vec![to]);
         request.not_before = not_before;
         let done = self

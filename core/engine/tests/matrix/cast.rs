@@ -306,8 +306,7 @@ impl Cast {
                 continue;
             };
             self.names[at].device = Some(device);
-            let mut command = plist::Dictionary::new();
-            command.insert("RequestType".into(), "DeviceInformation".into());
+            let mut command = crate::support::dictionary("DeviceInformation");
             let asked = vec![plist::Value::String(canary(names.name))];
             command.insert("Queries".into(), plist::Value::Array(asked));
             let request = Enqueue::new(CommandBody::Dictionary(command), vec![enrollment]);

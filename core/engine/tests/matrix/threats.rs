@@ -81,8 +81,7 @@ async fn t4_a_certificate_whose_enrollment_is_over_never_acts_again() {
 
         // An erase is confirmed by the device's coming back.
         let (erased, enrollment) = stage.enroll("ERASED").await;
-        let mut command = plist::Dictionary::new();
-        command.insert("RequestType".into(), "EraseDevice".into());
+        let command = crate::support::dictionary("EraseDevice");
         let request = pomona_engine::Enqueue::new(
             pomona_engine::CommandBody::Dictionary(command),
             vec![enrollment],
@@ -125,8 +124,7 @@ async fn t6_a_grant_for_one_device_takes_nothing_from_another() {
             1,
         );
         assert_eq!(stage.send(&card, true, boot).await.0, 200);
-        let mut command = plist::Dictionary::new();
-        command.insert("RequestType".into(), "SecurityInfo".into());
+        let command = crate::support::dictionary("SecurityInfo");
         let request = pomona_engine::Enqueue::new(
             pomona_engine::CommandBody::Dictionary(command),
             vec![enrollment],

@@ -460,6 +460,20 @@ pub fn answer(udid: &str, status: &str, command_uuid: &str) -> String {
     ))
 }
 
+/// The `Command` dictionary of a command that the devices here take: with the keys that it cannot be without.
+pub fn dictionary(request_type: &str) -> plist::Dictionary {
+    let mut dictionary = plist::Dictionary::new();
+    dictionary.insert("RequestType".into(), request_type.into());
+    let required: Option<(&str, plist::Value)> = match request_type {
+        "DeviceInformation" => Some(("Queries", plist::Value::Array(vec!["OSVersion".into()]))),
+        "Settings" => Some(("Settings", plist::Value::Array(Vec::new()))),
+        "InstallProfile" => Some(("Payload", plist::Value::Data(b"profile".to_vec()))),
+        _ => None,
+    };
+    dictionary.extend(required.map(|(key, value)| (key.to_owned(), value)));
+    dictionary
+}
+
 /// The `CommandUUID` of a command, or none for an empty body.
 pub fn command_uuid(body: &str) -> Option<String> {
     let after = body.split("<key>CommandUUID</key>").nth(1)?;

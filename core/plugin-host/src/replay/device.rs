@@ -2,9 +2,9 @@
 //!
 //! Owns: making the engine's device of a snapshot in the contract's words, which may be given as far as a test needs it.
 
-use pomona_engine::DeviceId;
 use pomona_engine::clock::Micros;
 use pomona_engine::hooks::{DeviceSnapshot, KnownFact};
+use pomona_engine::{DeviceId, Marks};
 use serde_json::{Map, Value, json};
 use wasmtime::component::types::Type;
 
@@ -53,9 +53,15 @@ pub(super) fn device(told: &Value, at: &str) -> Read<DeviceSnapshot> {
             return Err(misfit(&below(at, "platform"), &expected, platform));
         }
     }
-    if let Some(kind) = told.get("kind").filter(|kind| **kind != json!("profile")) {
-        return Err(misfit(&below(at, "kind"), r#""profile""#, kind));
-    }
+    let ade = match told.get("kind") {
+        None => None,
+        Some(kind) if *kind == json!("profile") => None,
+        Some(kind) if *kind == json!("automated") => Some(true),
+        Some(kind) => {
+            let expected = r#""profile" or "automated""#;
+            return Err(misfit(&below(at, "kind"), expected, kind));
+        }
+    };
     let mut groups = Vec::new();
     for (n, group) in told.list("groups")?.iter().enumerate() {
         let at = format!("{at}/groups/{n}");
@@ -73,6 +79,10 @@ pub(super) fn device(told: &Value, at: &str) -> Read<DeviceSnapshot> {
         groups,
         seen_at: micros(told.number("seen-ms")?),
         revision: i64::try_from(told.number("revision")?).unwrap_or(i64::MAX),
+        marks: Marks {
+            ade,
+            ..Marks::default()
+        },
         ..DeviceSnapshot::default()
     })
 }
@@ -166,6 +176,7 @@ mod tests {
             "platform": "ipados",
             "model": "iPad13,18",
             "supervised": true,
+            "kind": "automated",
             "serial": null,
             "os-build": "",
             "groups": ["Kitchen"],
@@ -175,6 +186,7 @@ mod tests {
         let told = device(&written, "").unwrap();
         assert_eq!(told.groups, ["Kitchen"]);
         assert_eq!(told.user_key, "ada");
+        assert_eq!(told.marks.ade, Some(true));
         assert_eq!(told.seen_at, micros(1_000));
         assert_eq!(told.serial_number, None);
         let facts: Vec<_> = told
@@ -210,7 +222,7 @@ mod tests {
                 "/platform: expected a \"model\"",
             ),
             ("channel", json!("phone"), "/channel: expected \"device\""),
-            ("kind", json!("automated"), "/kind: expected \"profile\""),
+            ("kind", json!("gift"), "/kind: expected \"profile\""),
             (
                 "supervised",
                 json!("yes"),

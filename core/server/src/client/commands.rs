@@ -145,6 +145,9 @@ pub(crate) struct Send {
     /// A lifeline that no plugin may hold back.
     #[arg(long)]
     break_glass: bool,
+    /// Send it although the catalogue says that a device refuses it.
+    #[arg(long)]
+    force: bool,
     /// Wait for at most this many seconds until every device has answered, and show the answers.
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "60", conflicts_with = "dry_run")]
     wait: Option<u64>,
@@ -294,6 +297,7 @@ fn request(verb: &Send) -> anyhow::Result<Value> {
         "push": !verb.no_push,
         "dry_run": verb.dry_run,
         "break_glass": verb.break_glass,
+        "force": verb.force,
     });
     if let Some(file) = &verb.raw {
         let bytes =

@@ -127,6 +127,13 @@ pub(crate) enum DeviceVerb {
         /// Its id, UDID or serial number.
         device: String,
     },
+    /// Show what a device has told of itself.
+    Inventory {
+        /// Its id, UDID or serial number.
+        device: String,
+        /// One section, such as device, security or apps; without it, what there is.
+        section: Option<String>,
+    },
     /// Set a fact about a device, or take it away.
     SetFact {
         /// Its id, UDID or serial number.
@@ -207,6 +214,9 @@ pub(crate) async fn device(verb: DeviceVerb, api: &Api, out: &Output) -> anyhow:
             let items = answer["items"].as_array().map(Vec::as_slice);
             out.list(items.unwrap_or_default(), columns)
         }
+        DeviceVerb::Inventory { device, section } => {
+            inventory(&device, section.as_deref(), api, out).await
+        }
         DeviceVerb::SetFact {
             device,
             name,
@@ -231,6 +241,42 @@ pub(crate) async fn device(verb: DeviceVerb, api: &Api, out: &Output) -> anyhow:
             out.said(sentence, &answer)
         }
     }
+}
+
+async fn inventory(
+    device: &str,
+    section: Option<&str>,
+    api: &Api,
+    out: &Output,
+) -> anyhow::Result<()> {
+    let mut path = format!("devices/{}/inventory", segment(device));
+    if let Some(section) = section {
+        path = format!("{path}/{}", segment(section));
+    }
+    let answer = api.get(&api.in_tenant(&path).await?).await?;
+    let items = answer["items"].as_array().map(Vec::as_slice);
+    let items = items.unwrap_or_default();
+    out.list(
+        items,
+        &[
+            Column("SECTION", "section"),
+            Column("USER", "user"),
+            Column("ENTRIES", "entries"),
+            Column("TOLD BY", "source"),
+            Column("AT", "observed_at"),
+            Column("CHANGED", "changed_at"),
+        ],
+    )?;
+    if out.is_json() {
+        return Ok(());
+    }
+    for item in items {
+        if let Some(value) = item.get("value") {
+            out.said("", &Value::Null)?;
+            out.value(value)?;
+        }
+    }
+    Ok(())
 }
 
 async fn act(api: &Api, device: &str, verb: &str, body: Option<&Value>) -> anyhow::Result<Value> {

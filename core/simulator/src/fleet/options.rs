@@ -47,6 +47,8 @@ pub struct FleetOptions {
     pub enroll_retry: Duration,
     /// Devices wait in the setup assistant until DeviceConfigured comes.
     pub awaiting_configuration: bool,
+    /// The share of devices that are supervised.
+    pub supervised: f64,
     /// After a session, a device leaves the net with this chance, for about this time.
     pub absence: Option<(f64, Duration)>,
     /// Erased devices enroll again.
@@ -85,6 +87,7 @@ impl FleetOptions {
             enroll_retry: Duration::from_secs(1),
             sessions_at_once: 1_000,
             awaiting_configuration: false,
+            supervised: 0.9,
             absence: None,
             enroll_again: true,
             timeout: Duration::from_secs(60),

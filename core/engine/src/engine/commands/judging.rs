@@ -4,7 +4,6 @@
 //! for good. What they say before a sending is asked for in `engine/device`.
 
 use super::super::Engine;
-use super::super::device::command_dictionary;
 use super::{Enqueued, Prepared, SNAPSHOTS};
 use crate::error::Result;
 use crate::hooks::{CommandDraft, CommandVerdict, DeviceSnapshot, Stage};
@@ -15,7 +14,11 @@ use crate::writer::Allowed;
 
 impl Engine {
     /// Asks the validating hooks, target by target.
-    pub(super) async fn judge_targets(&self, prepared: &mut Prepared) -> Result<()> {
+    pub(super) async fn judge_targets(
+        &self,
+        prepared: &mut Prepared,
+        command: plist::Dictionary,
+    ) -> Result<()> {
         let hooks = self.shared().hooks.of(prepared.tenant);
         let asked = hooks
             .validate
@@ -29,10 +32,12 @@ impl Engine {
         tx.rollback().await?;
         let draft = CommandDraft {
             request_type: prepared.request_type.clone(),
-            command: command_dictionary(&prepared.body),
+            command,
             actor: prepared.actor.kind,
         };
-        let channels: Vec<EnrollmentId> = targets.into_keys().collect();
+        // What the catalogue refuses is refused, whatever they would say.
+        let mut channels: Vec<EnrollmentId> = targets.into_keys().collect();
+        channels.retain(|channel| !prepared.refused.contains_key(channel));
         for some in channels.chunks(SNAPSHOTS) {
             let mut tx = self.store().begin_read().await?;
             let devices = snapshot::read_all(&mut tx, prepared.tenant, some).await?;

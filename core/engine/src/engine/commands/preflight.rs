@@ -1,15 +1,18 @@
 //! What the catalogue says of a command for each device, before anything is sent.
 //!
-//! Owns: how a device as the store knows it becomes one that the catalogue can judge for, and the form of what is told. The judging is
-//! the catalogue's. Told by a dry run; a command that is queued is not held up by it yet.
+//! Owns: how a device as the store knows it becomes one that the catalogue can judge for, what is refused because of it, and the form of what
+//! is told. The judging is the catalogue's. In the flow: a request to queue a command -> here -> hooks (`judging`) -> the transaction; and
+//! once more before a sending, if the device stands on another footing by then (`engine/device`).
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use pomona_catalogue::{
-    Catalogue, Cause, Channel, Class, EnrollmentKind, Form, Platform, Preflight, Target,
+    Catalogue, Cause, Channel, Class, EnrollmentKind, Form, Platform, Preflight, Target, Verdict,
+    Weight,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Number, Value, json};
@@ -17,15 +20,20 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::super::Engine;
-use super::super::device::command_dictionary;
-use super::{Prepared, SNAPSHOTS};
+use super::Prepared;
 use crate::error::Result;
 use crate::hooks::DeviceSnapshot;
 use crate::ids::EnrollmentId;
-use crate::store::snapshot;
+use crate::inventory;
+use crate::queue::NEVER;
+use crate::store::queue::{self as rows, Footing};
 
-/// Channels that are looked at in one call, at most.
+/// Channels of which a dry run tells, at most.
 const MOST: usize = 1_000;
+/// Channels of which is told when a command is really queued, at most.
+const MOST_TOLD: usize = 100;
+/// Reasons in one sentence, at most.
+const MOST_REASONS: usize = 3;
 
 /// What the catalogue says of a command on one channel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -60,38 +68,133 @@ pub struct PreflightFinding {
     pub alternative: Option<String>,
 }
 
-impl Engine {
-    /// Looks at what would be sent, for the first thousand channels. A device that has never said what it is has no place in the answer.
-    pub(super) async fn preflight(&self, prepared: &Prepared) -> Result<Vec<ChannelPreflight>> {
-        let command = command_dictionary(&prepared.body);
-        let body = members(&command);
-        let blanks = !prepared.blanks.is_empty();
-        let channels: Vec<EnrollmentId> = prepared
-            .request
-            .targets
-            .iter()
-            .copied()
-            .take(MOST)
-            .collect();
-        let mut told = Vec::with_capacity(channels.len());
-        // A fleet has few kinds of devices: each is judged once.
-        let mut judged: HashMap<Target, Preflight> = HashMap::new();
-        for some in channels.chunks(SNAPSHOTS) {
-            let mut tx = self.store().begin_read().await?;
-            let devices = snapshot::read_all(&mut tx, prepared.tenant, some).await?;
-            tx.rollback().await?;
-            for channel in some {
-                let Some(target) = devices.get(channel).and_then(target) else {
-                    continue;
-                };
-                let kind = judged.entry(target).or_insert_with_key(|target| {
-                    judge(target, &prepared.request_type, &body, blanks)
-                });
-                told.push(one(*channel, kind));
-            }
-        }
-        Ok(told)
+/// What was found when a command was looked at.
+#[derive(Default)]
+pub(super) struct Looked {
+    /// Its answers tell all that there is.
+    pub(super) whole: bool,
+    /// A footing of each channel, and what is said of its kind of device, if that is known.
+    channels: HashMap<EnrollmentId, (i64, Option<Arc<Preflight>>)>,
+    /// In the order of the request.
+    order: Vec<EnrollmentId>,
+}
+
+impl Looked {
+    /// The footing on which a channel was looked at.
+    pub(super) fn footing(&self, channel: EnrollmentId) -> i64 {
+        self.channels
+            .get(&channel)
+            .map_or(NEVER, |(footing, _)| *footing)
     }
+
+    /// Whether the device refuses it.
+    pub(super) fn refuses(&self, channel: EnrollmentId) -> bool {
+        let told = self
+            .channels
+            .get(&channel)
+            .and_then(|(_, told)| told.as_ref());
+        told.is_some_and(|told| told.verdict == Verdict::Refused)
+    }
+
+    /// What is told of it: everything, or where there is something to say.
+    pub(super) fn told(&self, everything: bool) -> Vec<ChannelPreflight> {
+        let most = match everything {
+            true => MOST,
+            false => MOST_TOLD,
+        };
+        let told = self.order.iter().filter_map(|channel| {
+            let (_, told) = self.channels.get(channel)?;
+            let told = told.as_ref()?;
+            (everything || !told.findings.is_empty()).then(|| one(*channel, told))
+        });
+        told.take(most).collect()
+    }
+}
+
+impl Engine {
+    /// Looks at what is to be sent. A device that has never said what it is takes everything.
+    pub(super) async fn look(
+        &self,
+        prepared: &mut Prepared,
+        command: &plist::Dictionary,
+    ) -> Result<()> {
+        let body = members(command);
+        let blanks = !prepared.blanks.is_empty();
+        let spared = prepared.request.force || prepared.request.break_glass;
+        let mut tx = self.store().begin_read().await?;
+        let footings = rows::footings(&mut tx, prepared.tenant, &prepared.request.targets).await?;
+        tx.rollback().await?;
+        // A fleet has few kinds of devices: each is judged once.
+        let mut judged: HashMap<Target, Arc<Preflight>> = HashMap::new();
+        let mut looked = Looked {
+            whole: inventory::tells_all(command),
+            order: prepared.request.targets.clone(),
+            ..Looked::default()
+        };
+        for (channel, footing) in footings {
+            let number = match spared {
+                true => NEVER,
+                false => footing.number,
+            };
+            let told = target(&footing).map(|target| {
+                let told = judged.entry(target).or_insert_with_key(|target| {
+                    Arc::new(judge(target, &prepared.request_type, &body, blanks))
+                });
+                told.clone()
+            });
+            if let Some(told) = told.as_ref().filter(|_| !spared)
+                && let Some(reason) = refusal(told)
+            {
+                prepared.refused.insert(channel, reason);
+            }
+            looked.channels.insert(channel, (number, told));
+        }
+        prepared.looked = looked;
+        Ok(())
+    }
+}
+
+/// Why the device as it is now refuses a command that was queued before, if it does.
+pub(in crate::engine) fn refused_now(
+    device: &DeviceSnapshot,
+    request_type: &str,
+    command: &plist::Dictionary,
+) -> Option<String> {
+    let footing = Footing {
+        number: 0,
+        product_name: device.product_name.clone(),
+        os_version: device.os_version.clone(),
+        marks: device.marks,
+        user_enrollment: device.user_enrollment,
+        of_user: !device.user_key.is_empty(),
+    };
+    // Blanks are filled by now or stand for what only the channel knows.
+    let told = judge(&target(&footing)?, request_type, &members(command), true);
+    refusal(&told)
+}
+
+/// The reasons for which a device refuses something, in sentences.
+fn refusal(told: &Preflight) -> Option<String> {
+    if told.verdict != Verdict::Refused {
+        return None;
+    }
+    let refuses = told
+        .findings
+        .iter()
+        .filter(|one| one.weight == Weight::Refuses);
+    let said = refuses.take(MOST_REASONS).map(|one| {
+        let place = match one.key.is_empty() {
+            true => String::new(),
+            false => format!("{}: ", one.key),
+        };
+        let mends = [("", &one.fix), ("instead: ", &one.alternative)];
+        let mends = mends.into_iter().filter_map(|(lead, mend)| {
+            let mend = mend.as_ref()?;
+            Some(format!("; {lead}{mend}"))
+        });
+        format!("{place}{}{}", one.message, mends.collect::<String>())
+    });
+    Some(said.collect::<Vec<_>>().join(" | "))
 }
 
 fn judge(
@@ -135,31 +238,27 @@ fn word<T: Serialize>(value: &T) -> String {
 }
 
 /// The device as the catalogue wants it. What an enrollment holds of rights is not known here: our profiles ask for all.
-fn target(device: &DeviceSnapshot) -> Option<Target> {
-    let product_name = device.product_name.as_deref()?;
+fn target(footing: &Footing) -> Option<Target> {
+    let product_name = footing.product_name.as_deref()?;
     let platform = Platform::of_product(product_name)?;
     // Only an iPad that is enrolled as a whole can be shared.
-    let may_be_shared = product_name.starts_with("iPad") && !device.user_enrollment;
-    let fact = |name: &str| {
-        let mut facts = device.facts.iter();
-        facts.find(|fact| fact.name == name)?.value.as_bool()
-    };
-    let version = device.os_version.as_deref();
+    let may_be_shared = product_name.starts_with("iPad") && !footing.user_enrollment;
+    let version = footing.os_version.as_deref();
     Some(Target {
         version: version.and_then(|version| version.parse().ok()),
-        enrollment: match device.user_enrollment {
+        enrollment: match footing.user_enrollment {
             true => EnrollmentKind::User,
             false => EnrollmentKind::Device,
         },
-        channel: match device.user_key.is_empty() {
-            true => Channel::Device,
-            false => Channel::User,
+        channel: match footing.of_user {
+            false => Channel::Device,
+            true => Channel::User,
         },
-        supervised: fact("supervised"),
-        ade: fact("ade"),
-        user_approved: fact("user-approved"),
+        supervised: footing.marks.supervised,
+        ade: footing.marks.ade,
+        user_approved: footing.marks.user_approved,
         shared_ipad: match may_be_shared {
-            true => fact("shared-ipad"),
+            true => footing.marks.shared_ipad,
             false => Some(false),
         },
         ..Target::of(platform)
@@ -200,6 +299,7 @@ fn plain(value: &plist::Value) -> Value {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::inventory::Marks;
 
     #[test]
     fn values_of_a_property_list_are_read_as_the_catalogue_writes_them() {
@@ -216,13 +316,15 @@ mod tests {
     fn a_device_is_judged_as_it_is_enrolled() {
         use pomona_catalogue::Verdict::{Allowed, Refused, Unknown};
         let verdict = |product: &str, user_enrollment, id: &str, body: Value| {
-            let device = DeviceSnapshot {
+            let footing = Footing {
+                number: 1,
                 product_name: Some(product.into()),
                 os_version: Some("17.4".into()),
+                marks: Marks::default(),
                 user_enrollment,
-                ..DeviceSnapshot::default()
+                of_user: false,
             };
-            let target = target(&device).unwrap();
+            let target = target(&footing).unwrap();
             judge(&target, id, body.as_object().unwrap(), false).verdict
         };
         let token = json!({ "UnlockToken": { "$data": "AAEC" } });

@@ -64,6 +64,9 @@ pub(crate) struct NewCommand {
     /// A lifeline that no plugin may hold back; needs the scope `break-glass`.
     #[serde(default)]
     break_glass: bool,
+    /// Send it although the catalogue says that a device refuses it; needs the scope `force`.
+    #[serde(default)]
+    force: bool,
 }
 
 fn yes() -> bool {
@@ -87,8 +90,8 @@ pub(crate) struct QueuedCommand {
     repeated: bool,
     /// Nothing was queued, as was asked.
     dry_run: bool,
-    /// In a dry run: what the catalogue of Apple's protocols says of the command on each channel whose device is known, with what would
-    /// mend it and what works instead; for a thousand channels at most.
+    /// What the catalogue of Apple's protocols says of the command on a channel whose device is known, with what would mend it and what works
+    /// instead: of a thousand channels at most in a dry run, else of a hundred at most for which there is something to say.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     preflight: Vec<ChannelPreflight>,
 }
@@ -114,6 +117,13 @@ pub(crate) async fn create(
         )
         .with("scope", Scope::BreakGlass.as_str()));
     }
+    if new.force && !call.caller.holds(Scope::Force) {
+        return Err(Problem::forbidden(
+            "missing_scope",
+            "force needs a token with the scope force, which `*` does not include",
+        )
+        .with("scope", Scope::Force.as_str()));
+    }
     let key = idempotency_key(&headers)?;
     let command = body(new.request_type, &new.parameters, new.raw_plist_base64)?;
     let resolved = targets::resolve(state.store(), call.tenant, &new.targets).await?;
@@ -133,6 +143,7 @@ pub(crate) async fn create(
         push: new.push,
         dry_run: new.dry_run,
         break_glass: new.break_glass,
+        force: new.force,
         reason: None,
         ..Enqueue::new(command, resolved.enrollments)
     };
@@ -153,6 +164,7 @@ fn answer(
             "the command was queued for no channel; see targets for the reasons",
         )
         .with("targets", &enqueued.targets)
+        .with("preflight", &enqueued.preflight)
         .with("skipped", &skipped));
     }
     let status = match dry_run {

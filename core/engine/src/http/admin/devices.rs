@@ -8,12 +8,13 @@ use serde_json::Value;
 
 use super::super::error::Problem;
 use super::AdminState;
-use super::extract::{Asked, DeviceName, FactName, InTenant};
+use super::extract::{Asked, DeviceName, FactName, InTenant, SectionName};
 use super::json::{JsonBody, MaybeJson};
 use super::reply::{List, Reply, list as page};
+use crate::admin::inventory::Section;
 use crate::admin::{
     DeviceDetail, DeviceQuery, DeviceState, DeviceSummary, Fact, Instant, PageRequest, devices,
-    facts,
+    facts, inventory,
 };
 use crate::enrollment::EnrollmentState;
 use crate::error::Error;
@@ -200,6 +201,37 @@ pub(crate) async fn list_facts(
     DeviceName(device): DeviceName,
 ) -> Reply<List<Fact>> {
     let items = facts::facts(state.store(), call.tenant, &device).await?;
+    Ok(Json(List {
+        items,
+        next_cursor: None,
+    }))
+}
+
+/// Lists what a device has told of itself, without the values.
+#[utoipa::path(get, path = "/api/v1/tenants/{tenant}/devices/{device}/inventory", tag = "Devices",
+    responses((status = 200, body = List<Section>)))]
+pub(crate) async fn list_sections(
+    State(state): State<AdminState>,
+    call: InTenant,
+    DeviceName(device): DeviceName,
+) -> Reply<List<Section>> {
+    let items = inventory::sections(state.store(), call.tenant, &device).await?;
+    Ok(Json(List {
+        items,
+        next_cursor: None,
+    }))
+}
+
+/// Shows what a device and its users have told about one thing, such as `security` or `apps`.
+#[utoipa::path(get, path = "/api/v1/tenants/{tenant}/devices/{device}/inventory/{section}", tag = "Devices",
+    responses((status = 200, body = List<Section>)))]
+pub(crate) async fn show_section(
+    State(state): State<AdminState>,
+    call: InTenant,
+    DeviceName(device): DeviceName,
+    SectionName(section): SectionName,
+) -> Reply<List<Section>> {
+    let items = inventory::section(state.store(), call.tenant, &device, &section).await?;
     Ok(Json(List {
         items,
         next_cursor: None,

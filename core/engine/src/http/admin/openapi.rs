@@ -48,6 +48,8 @@ use super::{
         devices::remove,
         devices::renew,
         devices::list_facts,
+        devices::list_sections,
+        devices::show_section,
         devices::set_fact,
         devices::delete_fact,
         commands::of_device,

@@ -96,6 +96,8 @@ table! {
     GET "/api/v1/tenants/{tenant}/devices/{device}/facts", Tenant(Scope::DevicesRead) => devices::list_facts;
     PUT "/api/v1/tenants/{tenant}/devices/{device}/facts/{fact}", Tenant(Scope::DevicesWrite) => devices::set_fact;
     DELETE "/api/v1/tenants/{tenant}/devices/{device}/facts/{fact}", Tenant(Scope::DevicesWrite) => devices::delete_fact;
+    GET "/api/v1/tenants/{tenant}/devices/{device}/inventory", Tenant(Scope::DevicesRead) => devices::list_sections;
+    GET "/api/v1/tenants/{tenant}/devices/{device}/inventory/{section}", Tenant(Scope::DevicesRead) => devices::show_section;
     GET "/api/v1/tenants/{tenant}/devices/{device}/commands", Tenant(Scope::CommandsRead) => commands::of_device;
     GET "/api/v1/tenants/{tenant}/devices/{device}/timeline", Tenant(Scope::DevicesRead) => events::timeline;
     GET "/api/v1/tenants/{tenant}/devices/{device}/timeline/stream", Tenant(Scope::DevicesRead) => events::timeline_stream;

@@ -11,6 +11,7 @@ use crate::clock::Micros;
 use crate::enrollment::{CertificateState, EnrollmentState};
 use crate::error::Result;
 use crate::ids::{CertificateId, CommandId, DeviceId, EnrollmentId, TenantId};
+use crate::inventory::Marks;
 use crate::queue::{Disposition, Open, OpenState, Outcome};
 
 mod read;
@@ -53,6 +54,10 @@ pub(crate) struct FoundCertificate {
     /// The identifiers in the body are those of the certificate's device.
     pub(crate) same_device: bool,
     pub(crate) device_revision: i64,
+    /// What judging depends on.
+    pub(crate) footing: i64,
+    pub(crate) marks: Marks,
+    pub(crate) os_version: Option<String>,
     /// It has reported before.
     pub(crate) reported: bool,
 }
@@ -92,6 +97,8 @@ pub(crate) struct Delivery {
     pub(crate) last_sent_at: Option<Micros>,
     pub(crate) inputs_sealed: Option<Vec<u8>>,
     pub(crate) pinned_hash: Option<Vec<u8>>,
+    /// Its answer tells all that there is, not a selection.
+    pub(crate) whole: bool,
     pub(crate) created_at: Micros,
 }
 
@@ -139,7 +146,7 @@ pub(crate) struct Past {
 const DELIVERY: &str =
     "d.seq, d.command_id, d.command_uuid, d.request_type, d.body_hash, d.priority,
     d.not_before, d.not_after, d.state, d.sends, d.notnow_count, d.notnow_poll, d.first_sent_at,
-    d.last_sent_at, d.inputs_sealed, d.pinned_hash, d.created_at";
+    d.last_sent_at, d.inputs_sealed, d.pinned_hash, d.created_at, d.footing, d.whole";
 
 /// Reads the columns of [`DELIVERY`] from position `at`.
 fn delivery(row: &Row, at: usize) -> Result<Option<Delivery>> {
@@ -155,6 +162,7 @@ fn delivery(row: &Row, at: usize) -> Result<Option<Delivery>> {
             not_before: row.int(at + 6)?,
             not_after: row.opt_int(at + 7)?,
             waits: false,
+            footing: row.int(at + 17)?,
             state: OpenState::from_code(row.int(at + 8)?),
             sends: row.int(at + 9)?,
             notnow_poll: row.int(at + 11)?,
@@ -167,6 +175,7 @@ fn delivery(row: &Row, at: usize) -> Result<Option<Delivery>> {
         inputs_sealed: row.opt_bytes(at + 14)?,
         pinned_hash: row.opt_bytes(at + 15)?,
         created_at: row.int(at + 16)?,
+        whole: row.int(at + 18)? == 1,
     }))
 }
 

@@ -14,6 +14,7 @@ use crate::clock::Micros;
 use crate::enrollment::{CertificateState, EnrollmentState};
 use crate::error::Result;
 use crate::ids::{CertificateId, CommandId, DeviceId, EnrollmentId, TenantId};
+use crate::inventory::Marks;
 use crate::queue::{Disposition, OpenState, Outcome};
 use crate::store::sql::{Column, Rows, Tx, args};
 
@@ -83,6 +84,7 @@ pub(crate) async fn lock_and_load(
                 v.revision,
                 p.id, p.state, e.id, e.state, ch.poll, ch.sent_seq, ch.last_seen_at, ch.session_started_at,
                 ch.session_requests, ch.session_commands, ch.session_not_now, ps.due_at, c.first_report_at,
+                v.footing, v.marks, v.os_version,
                 {DELIVERY}
          FROM i
          JOIN certificate c ON c.tenant_id = i.tenant_id AND c.fingerprint = i.fingerprint
@@ -116,6 +118,9 @@ pub(crate) async fn lock_and_load(
             same_device: row.int(5)? == 1,
             device_revision: row.opt_int(6)?.unwrap_or(0),
             reported: row.opt_int(19)?.is_some(),
+            footing: row.opt_int(20)?.unwrap_or(0),
+            marks: Marks::from_code(row.opt_int(21)?.unwrap_or(0)),
+            os_version: row.opt_text(22)?,
         });
         if let (Some(id), Some(state)) = (row.opt_uuid(7)?, row.opt_int(8)?) {
             slot.holder = Some(Holder {
@@ -142,7 +147,7 @@ pub(crate) async fn lock_and_load(
                 session_not_now: row.int(17)?,
                 push_due_at: row.opt_int(18)?,
             });
-            slot.outstanding = delivery(&row, 20)?;
+            slot.outstanding = delivery(&row, 23)?;
         }
     }
     Ok((heads, found))

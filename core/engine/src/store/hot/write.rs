@@ -88,6 +88,7 @@ pub(crate) fn move_open(batch: &mut Batch, moved: &[Moved]) {
     column!("first_sent_at", OptInt, d => d.first_sent_at);
     column!("last_sent_at", OptInt, d => d.last_sent_at);
     column!("pinned_hash", OptBytes, d => d.pinned_hash.clone());
+    column!("footing", Int, d => d.open.footing);
     batch.update("delivery", 2, rows);
 }
 

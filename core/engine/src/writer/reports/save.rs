@@ -3,6 +3,7 @@
 //! Owns: the order in which it is written. Decides nothing about commands: that was done in `reports`, line by line.
 
 use super::Line;
+use super::observe::{self, Told};
 use crate::clock::Micros;
 use crate::enrollment::CertificateState;
 use crate::error::Result;
@@ -24,6 +25,8 @@ pub(super) struct Writes {
     pub(super) quiet: Vec<EnrollmentId>,
     /// Something is under way or deferred: rung again later.
     pub(super) busy: Vec<EnrollmentId>,
+    /// What devices tell of themselves.
+    pub(super) told: Vec<Told>,
     /// Rung again at once.
     pub(super) due: Vec<EnrollmentId>,
 }
@@ -45,6 +48,12 @@ pub(super) async fn save(
             });
         }
     }
+    let tenants = lines
+        .iter()
+        .filter_map(|line| line.found.channel.as_ref())
+        .map(|channel| (channel.enrollment, channel.tenant))
+        .collect();
+    observe::keep(tx, now, &tenants, writes, batch).await?;
     hot::finish(batch, now, &writes.leaving);
     hot::move_open(batch, &writes.moved);
     let channels: Vec<&Channel> = lines

@@ -55,6 +55,8 @@ pub(super) async fn run(verb: AuthorVerb, out: &Output) -> anyhow::Result<()> {
 struct Opened {
     plugin: Plugin,
     fixtures: Vec<(PathBuf, String)>,
+    /// What settings must look like, where the package says so.
+    schema: Option<jsonschema::Validator>,
 }
 
 /// Builds the plugin of a folder, or takes a package as it is.
@@ -63,6 +65,7 @@ async fn open(path: &Path) -> anyhow::Result<Opened> {
         let built = super::build::build(path, None).await?;
         let fixtures = fixtures_of(&built.package, path)?;
         return Ok(Opened {
+            schema: schema_of(&built.package)?,
             plugin: built.plugin,
             fixtures,
         });
@@ -74,7 +77,12 @@ async fn open(path: &Path) -> anyhow::Result<Opened> {
     Ok(Opened {
         plugin,
         fixtures: fixtures_of(&package, Path::new(""))?,
+        schema: schema_of(&package)?,
     })
+}
+
+fn schema_of(package: &Package) -> anyhow::Result<Option<jsonschema::Validator>> {
+    super::manager::schema_of(package).map_err(anyhow::Error::msg)
 }
 
 fn fixtures_of(package: &Package, folder: &Path) -> anyhow::Result<Vec<(PathBuf, String)>> {

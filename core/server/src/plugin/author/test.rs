@@ -16,6 +16,9 @@ use super::compare::differences;
 use super::{open, play};
 use crate::client::{Output, print};
 
+/// Problems that are told of one fixture's settings, at most.
+const MOST_TOLD: usize = 20;
+
 /// `pomona plugin test`
 #[derive(Debug, clap::Args)]
 pub(crate) struct Test {
@@ -39,8 +42,9 @@ pub(super) async fn test(asked: &Test, out: &Output) -> anyhow::Result<()> {
     let fixtures = opened.fixtures(asked.only.as_deref())?;
     let (mut failed, mut told) = (0, Vec::new());
     for (file, fixture) in &fixtures {
-        let mut problems = Vec::new();
+        let mut problems = settings_problems(fixture, opened.schema.as_ref());
         let blessed = look(&opened.plugin, fixture, asked.bless, &mut problems).await;
+        let note = note(&opened.plugin, fixture);
         if let Some(text) = blessed.filter(|_| problems.is_empty()) {
             std::fs::write(file, text)
                 .with_context(|| format!("cannot write {}", file.display()))?;
@@ -49,10 +53,15 @@ pub(super) async fn test(asked: &Test, out: &Output) -> anyhow::Result<()> {
         if !out.is_json() {
             let mark = if problems.is_empty() { "ok  " } else { "FAIL" };
             let lines: String = problems.iter().map(|one| format!("  {one}\n")).collect();
-            let line = format!("{mark} {}\n{lines}", fixture.name);
+            let noted = note.iter().map(|note| format!("  note: {note}\n"));
+            let line = format!(
+                "{mark} {}\n{lines}{}",
+                fixture.name,
+                noted.collect::<String>()
+            );
             print(&crate::client::clean(&line, true))?;
         }
-        told.push(json!({ "fixture": fixture.name, "problems": problems }));
+        told.push(json!({ "fixture": fixture.name, "problems": problems, "note": note }));
     }
     let all = fixtures.len();
     out.said(
@@ -63,6 +72,34 @@ pub(super) async fn test(asked: &Test, out: &Output) -> anyhow::Result<()> {
         bail!("{failed} of {all} fixtures failed");
     }
     Ok(())
+}
+
+/// Settings that the package's own schema refuses reach no plugin on a server. What the plugin says to wrong ones is asked of the hook `settings`.
+fn settings_problems(fixture: &Fixture, schema: Option<&jsonschema::Validator>) -> Vec<String> {
+    let Some(schema) = schema.filter(|_| fixture.hook() != "settings") else {
+        return Vec::new();
+    };
+    let (question, _) = fixture.question();
+    let errors = schema.iter_errors(&question.settings).take(MOST_TOLD);
+    errors
+        .map(|error| {
+            let pointer = format!("/settings{}", error.instance_path());
+            let problem = format!("the settings' schema refuses it: {error}");
+            fixture.remark(&pointer, &problem).to_string()
+        })
+        .collect()
+}
+
+/// What its author should know of a fixture that is in order.
+fn note(plugin: &Plugin, fixture: &Fixture) -> Option<String> {
+    let (question, _) = fixture.question();
+    (!plugin.is_asked(&question)).then(|| {
+        let what = format!(
+            "a server never asks this: [hooks.{}] in plugin.toml leaves it out by its request-types, kinds, platforms, groups or facts",
+            fixture.hook()
+        );
+        fixture.remark("/input", &what).to_string()
+    })
 }
 
 /// Looks at one fixture. Gives its new text where it is to be blessed and has changed.

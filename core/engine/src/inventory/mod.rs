@@ -1,0 +1,15 @@
+//! What devices tell of themselves in their answers.
+//!
+//! Owns: which answer is kept as which section (`read`), what is new in it (`changes`), the marks by which commands are judged, and the
+//! names under which hooks know it (`names`).
+//! Pure: no row, no clock. In the flow: `engine/device` reads an answer, the writer keeps it with the report (`store::observations`).
+
+mod changes;
+mod marks;
+mod names;
+mod read;
+
+pub(crate) use changes::merge;
+pub use marks::Marks;
+pub(crate) use names::{fact_name, plain_name};
+pub(crate) use read::{Seen, read, tells_all};

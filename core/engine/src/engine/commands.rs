@@ -6,6 +6,7 @@
 mod cancel;
 mod judging;
 mod preflight;
+mod typed;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -226,9 +227,11 @@ impl Engine {
                     .filter(|text| !text.is_empty())
                     .ok_or_else(|| Error::Invalid("a command needs a RequestType".into()))?
                     .to_owned();
+                let mut command = dictionary.clone();
+                typed::typed(&request_type, &mut command);
                 let mut draft = CommandDraft {
                     request_type: request_type.clone(),
-                    command: dictionary.clone(),
+                    command,
                     actor: actor.kind,
                 };
                 if !request.break_glass {

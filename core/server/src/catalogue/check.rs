@@ -7,12 +7,12 @@ use std::path::PathBuf;
 use anyhow::{Context as _, bail};
 use clap::{ArgAction, Args};
 use pomona_catalogue::{
-    Catalogue, Channel, EnrollmentKind, Finding, Form, Key, KeyType, Object, Platform, Preflight,
-    Target, Verdict, Weight,
+    Catalogue, Channel, EnrollmentKind, Finding, Form, Object, Platform, Preflight, Target,
+    Verdict, Weight,
 };
 use serde_json::{Map, Value};
 
-use super::{OfClass, named};
+use super::{OfClass, given, named};
 use crate::client::{Output, UsageError, print};
 
 /// What is to be looked at, and for which device.
@@ -117,46 +117,7 @@ fn body(object: &Object, check: &Check) -> anyhow::Result<Map<String, Value>> {
         return serde_json::from_str(&text)
             .with_context(|| format!("{} does not hold a JSON object", path.display()));
     }
-    let mut body = Map::new();
-    for pair in &check.set {
-        let Some((path, text)) = pair.split_once('=') else {
-            return Err(UsageError(format!("\"{pair}\" is not KEY=VALUE")).into());
-        };
-        let key = object
-            .find(path)
-            .and_then(|found| found.way.last().copied());
-        put(&mut body, path, value(key, text))?;
-    }
-    Ok(body)
-}
-
-/// A text as its key wants it; what does not read so stays a text, and is judged as one.
-fn value(key: Option<&Key>, text: &str) -> Value {
-    let plain = || Value::String(text.to_owned());
-    match key.map(|key| key.kind) {
-        Some(KeyType::String | KeyType::Data | KeyType::Date) | None => plain(),
-        Some(_) => serde_json::from_str(text).unwrap_or_else(|_| plain()),
-    }
-}
-
-fn put(body: &mut Map<String, Value>, path: &str, value: Value) -> anyhow::Result<()> {
-    match path.split_once('/') {
-        None => {
-            body.insert(path.to_owned(), value);
-            Ok(())
-        }
-        Some((name, rest)) => {
-            let inner = body
-                .entry(name)
-                .or_insert_with(|| Value::Object(Map::new()));
-            let inner = inner.as_object_mut();
-            put(
-                inner.with_context(|| format!("{name} is set twice"))?,
-                rest,
-                value,
-            )
-        }
-    }
+    given::body(object, &check.set)
 }
 
 fn text(told: &Preflight, object: &Object) -> String {

@@ -3,6 +3,7 @@
 //! Owns: the verbs and how their answers are laid out. The facts and the judging are the catalogue's.
 
 mod check;
+pub(crate) mod given;
 mod show;
 
 use anyhow::{Context as _, bail};

@@ -8,7 +8,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::{Args, Subcommand};
 use http::Method;
+use pomona_catalogue::{Catalogue, Class, Object};
 use serde_json::{Map, Value, json};
+
+use crate::catalogue::given;
 
 use super::access::More;
 use super::api::{Api, query, segment};
@@ -94,11 +97,14 @@ pub(crate) struct Send {
     /// A parameter, such as 'Queries=["OSVersion"]': JSON, or else a text. Repeat it for several.
     #[arg(long, short, value_name = "NAME=VALUE")]
     parameter: Vec<String>,
+    /// A key of the command, as KEY=VALUE: the value is read as the key wants it, keys in keys are parted by `/`. Repeat it for several.
+    #[arg(long, value_name = "KEY=VALUE", conflicts_with_all = ["parameter", "parameters"])]
+    set: Vec<String>,
     /// All parameters, as a file with a JSON object.
     #[arg(long, value_name = "FILE", conflicts_with = "parameter")]
     parameters: Option<PathBuf>,
     /// A whole command as a property list with its CommandUUID; it is sent byte for byte.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["request_type", "parameter", "parameters"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["request_type", "parameter", "parameters", "set"])]
     raw: Option<PathBuf>,
     /// What each device fills into the blanks of the command ({{input:NAME}}): a file with a JSON object
     /// {"DEVICE or channel id": {"NAME": "text"}}.
@@ -313,6 +319,7 @@ fn request(verb: &Send) -> anyhow::Result<Value> {
             serde_json::from_str(&text)
                 .with_context(|| format!("{} is no JSON object", file.display()))?
         }
+        None if !verb.set.is_empty() => given(verb)?,
         None => parameters(&verb.parameter)?,
     });
     Ok(body)
@@ -351,6 +358,14 @@ fn own_channel(device: &Value) -> Option<&str> {
         .iter()
         .find(|e| e["channel"] == "device" && e["state"] == "enabled")?["id"]
         .as_str()
+}
+
+/// Values that are read as the catalogue has their keys; a command that it does not know is for the server to name.
+fn given(verb: &Send) -> anyhow::Result<Map<String, Value>> {
+    let name = verb.request_type.as_deref().unwrap_or_default();
+    let unknown = Object::named_only(Class::Command, name);
+    let object = Catalogue::shipped().named(Class::Command, name).next();
+    given::body(object.unwrap_or(&unknown), &verb.set)
 }
 
 fn parameters(given: &[String]) -> anyhow::Result<Map<String, Value>> {

@@ -1,6 +1,6 @@
 //! What an administrator is told of a command before it is sent.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::stage::Stage;
 
@@ -79,6 +79,26 @@ async fn a_dry_run_tells_what_stands_in_the_way_and_what_helps() {
         .await;
     assert!(none.contains("send a query"), "{none}");
 
+    // A value is read as its key wants it: a token is data, a number that is a text stays one.
+    for (name, set) in [
+        ("ClearPasscode", "UnlockToken=AAEC"),
+        ("DeviceLock", "PhoneNumber=123456"),
+    ] {
+        let told = stage
+            .json(&[
+                "command",
+                "send",
+                name,
+                "--set",
+                set,
+                "--device",
+                &device,
+                "--dry-run",
+            ])
+            .await;
+        assert_eq!(told["preflight"][0]["verdict"], "allowed", "{told}");
+    }
+
     // A blank is filled later: what stands in it is no fault.
     let blank = [
         "command",
@@ -114,6 +134,63 @@ async fn a_dry_run_tells_what_stands_in_the_way_and_what_helps() {
         .collect();
     assert_eq!(kinds, ["EnableLostMode", "DeviceInformation"]);
     fleet.stop().await;
+    stage.lab.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_server_tells_the_same_of_the_catalogue_as_the_program() {
+    let mut stage = Stage::open(&[]).await;
+    let binary = pomona_tests::pomona_binary().unwrap();
+    let program = |arguments: &[&str]| -> Value {
+        let mut command = std::process::Command::new(&binary);
+        command.arg("catalogue").args(arguments).arg("--json");
+        serde_json::from_slice(&command.output().unwrap().stdout).unwrap()
+    };
+    let admin = stage.lab.tenant.admin();
+    for (path, arguments) in [
+        ("?name=EraseDevice", &["show", "EraseDevice"][..]),
+        (
+            "?name=EraseDevice&key=ReturnToService/Enabled",
+            &["show", "EraseDevice", "ReturnToService/Enabled"],
+        ),
+        ("?word=LostMode", &["search", "lostmode"]),
+        (
+            "?word=wifi&class=profile",
+            &["search", "wifi", "--class", "profile"],
+        ),
+        ("/diff", &["diff", "18.3", "27.2", "--objects"]),
+        (
+            "/diff?from=26&to=27&class=declaration&keys=true",
+            &["diff", "26", "27", "--class", "declaration"],
+        ),
+        ("/matrix?class=profile", &["matrix", "--class", "profile"]),
+    ] {
+        let told = admin
+            .get(&format!("/api/v1/catalogue{path}"))
+            .await
+            .unwrap();
+        assert_eq!(told["items"], program(arguments), "{path}");
+        assert!(!told["items"].as_array().unwrap().is_empty(), "{path}");
+        assert_eq!(told["more"], false, "{path}");
+    }
+    for (path, said) in [
+        ("?name=EraseDevices", "look for a part of it"),
+        ("?name=EraseDevice&key=Pin", "look for a part of it"),
+        ("?key=PIN", "key belongs to a name"),
+        ("?name=a&word=b", "either name or word"),
+        ("?class=commands", "is no class"),
+        ("/diff?from=27&to=18.3", "not later than"),
+        ("/diff?from=new", "is no version"),
+        ("/matrix?class=x", "is no class"),
+        ("/matrix?word=x", "word"),
+    ] {
+        let error = admin
+            .get(&format!("/api/v1/catalogue{path}"))
+            .await
+            .unwrap_err();
+        let error = format!("{error:#}");
+        assert!(error.contains(said), "{path}: {error}");
+    }
     stage.lab.stop().await.unwrap();
 }
 

@@ -14,6 +14,7 @@ mod platform;
 mod preflight;
 mod rules;
 mod support;
+mod tell;
 mod value;
 mod version;
 

@@ -6,10 +6,9 @@ mod check;
 pub(crate) mod given;
 mod show;
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use clap::Subcommand;
-use pomona_catalogue::{Catalogue, Class, Object, OsVersion, Platform};
-use serde_json::{Value, json};
+use pomona_catalogue::{Catalogue, Class, Object, OsVersion};
 
 use crate::client::{Column, Output, UsageError};
 
@@ -120,8 +119,10 @@ pub(crate) fn run(verb: CatalogueVerb) -> anyhow::Result<()> {
             of,
             json,
         } => {
-            let objects = named(catalogue, &name, of.read()?)?;
-            show::show(&objects, key.as_deref(), &Output::new(json))
+            let class = of.read()?;
+            named(catalogue, &name, class)?;
+            let told = catalogue.tell(&name, class, key.as_deref());
+            show::show(&told, key.as_deref(), &Output::new(json))
         }
         CatalogueVerb::Search { word, of, json } => search(catalogue, &word, of.read()?, json),
         CatalogueVerb::Diff {
@@ -161,26 +162,7 @@ fn search(
     class: Option<Class>,
     as_json: bool,
 ) -> anyhow::Result<()> {
-    let word = word.to_lowercase();
-    let mut found = Vec::new();
-    for object in catalogue.objects() {
-        if !OfClass::takes(class, object) {
-            continue;
-        }
-        let hit = |key: &str, kind: &str| {
-            json!({
-                "class": object.class, "id": object.id, "variant": object.variant, "key": key, "type": kind,
-            })
-        };
-        if object.id.to_lowercase().contains(&word) {
-            found.push(hit("", ""));
-        }
-        show::walk(object, &mut |path, key, _| {
-            if key.name.to_lowercase().contains(&word) {
-                found.push(hit(path, key.kind.as_str()));
-            }
-        });
-    }
+    let found = catalogue.tell_named(word, class);
     if found.is_empty() && !as_json {
         bail!("nothing in the catalogue has \"{word}\" in its name");
     }
@@ -202,40 +184,11 @@ fn diff(
     if from >= to {
         return Err(UsageError(format!("{to} is not later than {from}")).into());
     }
-    let mut rows = Vec::new();
-    for changed in catalogue.changes(from, to) {
-        if class.is_some_and(|class| class != changed.class) || (objects && !changed.key.is_empty())
-        {
-            continue;
-        }
-        let on = changed.on.iter();
-        let on: Vec<String> = on
-            .map(|(platform, version)| format!("{} {version}", platform.as_str()))
-            .collect();
-        let mut row = serde_json::to_value(&changed).context("writing JSON")?;
-        row["on"] = json!(on.join(", "));
-        rows.push(row);
-    }
-    rows.sort_by_key(|row| row["change"].as_str().map(str::to_owned));
+    let rows = catalogue.tell_changes(from, to, class, !objects);
     Output::new(as_json).list(&rows, CHANGED)
 }
 
 fn matrix(catalogue: &Catalogue, class: Option<Class>, as_json: bool) -> anyhow::Result<()> {
-    let rows: Vec<Value> = catalogue
-        .objects()
-        .iter()
-        .filter(|object| OfClass::takes(class, object))
-        .map(|object| {
-            let mut row = json!({ "id": object.id, "variant": object.variant });
-            for platform in Platform::ALL {
-                row[platform.as_str()] = json!(match object.os.get(&platform) {
-                    Some(support) => show::short(support),
-                    None if object.name_only => "?".to_owned(),
-                    None => String::new(),
-                });
-            }
-            row
-        })
-        .collect();
+    let rows = catalogue.tell_matrix(class.unwrap_or(Class::Command));
     Output::new(as_json).list(&rows, MATRIX)
 }

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 mod audit;
 mod auth;
+mod catalogue;
 mod commands;
 mod devices;
 mod enroll;

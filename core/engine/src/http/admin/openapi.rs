@@ -11,7 +11,7 @@ use utoipa::{Modify, OpenApi};
 use super::super::error::Problem;
 use super::route::{Access, table};
 use super::{
-    audit, commands, devices, enroll, events, groups, me, plugin_work, plugins, posture,
+    audit, catalogue, commands, devices, enroll, events, groups, me, plugin_work, plugins, posture,
     principals, push, tenants, tokens, trials,
 };
 
@@ -25,6 +25,9 @@ use super::{
     ),
     paths(
         me::show,
+        catalogue::show,
+        catalogue::diff,
+        catalogue::matrix,
         tenants::list,
         tenants::create,
         tenants::show,

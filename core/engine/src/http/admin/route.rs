@@ -9,7 +9,7 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 
 use super::AdminState;
 use super::{
-    audit, commands, devices, enroll, events, groups, me, plugin_work, plugins, posture,
+    audit, catalogue, commands, devices, enroll, events, groups, me, plugin_work, plugins, posture,
     principals, push, tenants, tokens, trials,
 };
 use crate::admin::Scope;
@@ -67,6 +67,10 @@ use Access::{AnyToken, Operator, Tenant};
 
 table! {
     GET "/api/v1/me", AnyToken => me::show;
+
+    GET "/api/v1/catalogue", AnyToken => catalogue::show;
+    GET "/api/v1/catalogue/diff", AnyToken => catalogue::diff;
+    GET "/api/v1/catalogue/matrix", AnyToken => catalogue::matrix;
 
     GET "/api/v1/tenants", Access::Scope(Scope::TenantsRead) => tenants::list;
     POST "/api/v1/tenants", Operator(Scope::TenantsWrite) => tenants::create;

@@ -26,6 +26,7 @@ mod m0010_plugin_versions;
 mod m0011_plugin_trials;
 mod m0012_plugin_order;
 mod m0013_observations;
+mod m0014_brake;
 
 /// Runs the migrations in order.
 #[derive(Debug)]
@@ -48,6 +49,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0011_plugin_trials::Migration),
             Box::new(m0012_plugin_order::Migration),
             Box::new(m0013_observations::Migration),
+            Box::new(m0014_brake::Migration),
         ]
     }
 }

@@ -83,7 +83,9 @@ kinds! {
     CommandExpired = "command_expired",
     /// A hook refused a command before it was queued for this enrollment.
     CommandRefused = "command_refused",
-    /// A delivery hook held a command back.
+    /// A second person has let a command go that cannot be taken back.
+    CommandApproved = "command_approved",
+    /// A delivery hook, or the brake, held a command back.
     CommandHeld = "command_held",
     /// A session of the device began.
     SessionStarted = "session_started",

@@ -23,7 +23,7 @@ mod writer;
 pub use actor::{Actor, ActorKind, Cause};
 pub use admin::values::{dictionary as dictionary_from_json, json as json_from_plist};
 pub use engine::{
-    Cancelled, ChannelPreflight, CommandBody, Condition, DeviceReply, Difference, Engine,
+    Approved, Cancelled, ChannelPreflight, CommandBody, Condition, DeviceReply, Difference, Engine,
     EngineOptions, Enqueue, Enqueued, Identity, PreflightFinding, TargetResult,
     UserAuthenticatePolicy,
 };

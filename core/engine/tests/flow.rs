@@ -6,6 +6,8 @@
     reason = "a test program: a panic is its way to fail"
 )]
 
+#[path = "flow/brake.rs"]
+mod brake;
 mod support;
 #[path = "flow/told.rs"]
 mod told;

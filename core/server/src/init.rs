@@ -25,7 +25,7 @@ use crate::files;
 use crate::settings::{self, Settings};
 
 /// The rights of the operator's first token: all there are.
-const OPERATOR_SCOPES: &[&str] = &["*", "break-glass", "force"];
+const OPERATOR_SCOPES: &[&str] = &["*", "break-glass", "force", "commands:approve"];
 
 /// Set up a folder for a server.
 #[derive(Debug, clap::Args)]

@@ -36,7 +36,8 @@ macro_rules! scopes {
 }
 
 scopes! {
-    /// Every scope except [`BreakGlass`](Self::BreakGlass) and [`Force`](Self::Force), which must be named.
+    /// Every scope except [`BreakGlass`](Self::BreakGlass), [`Force`](Self::Force) and [`CommandsApprove`](Self::CommandsApprove), which must be
+    /// named.
     Everything = "*",
     /// Commands that no hook may hold back.
     BreakGlass = "break-glass",
@@ -50,6 +51,8 @@ scopes! {
     CommandsRead = "commands:read",
     /// Send and cancel commands.
     CommandsSend = "commands:send",
+    /// Let commands go that cannot be taken back and were sent by somebody else.
+    CommandsApprove = "commands:approve",
     /// See enrollment links.
     EnrollRead = "enroll:read",
     /// Make and revoke enrollment links.
@@ -82,6 +85,9 @@ scopes! {
     AuditRead = "audit:read",
 }
 
+/// What must be named, and is not among everything.
+const APART: [Scope; 3] = [Scope::BreakGlass, Scope::Force, Scope::CommandsApprove];
+
 impl Scope {
     /// Whether holding `self` includes `wanted`: the right to change a thing includes the right to see it.
     fn includes(self, wanted: Self) -> bool {
@@ -89,7 +95,7 @@ impl Scope {
             return true;
         }
         match self {
-            Self::Everything => !matches!(wanted, Self::BreakGlass | Self::Force),
+            Self::Everything => !APART.contains(&wanted),
             Self::DevicesWrite => wanted == Self::DevicesRead,
             Self::CommandsSend => wanted == Self::CommandsRead,
             Self::EnrollWrite => wanted == Self::EnrollRead,
@@ -222,7 +228,7 @@ mod tests {
         assert!(!all_but_star.covers(&scopes(&["*"])));
         assert!(!scopes(&["*"]).covers(&all_but_star));
         assert!(!scopes(&["*", "break-glass"]).covers(&all_but_star));
-        assert!(scopes(&["*", "break-glass", "force"]).covers(&all_but_star));
+        assert!(scopes(&["*", "break-glass", "force", "commands:approve"]).covers(&all_but_star));
     }
 
     #[test]

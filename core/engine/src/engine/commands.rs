@@ -3,6 +3,7 @@
 //! Owns: what a request to queue a command is checked for, and that it is written once, whole, with its events and its
 //! push. Hooks are asked before the transaction opens (`judging`). In the flow: admin API and effects -> here -> `store::queue`.
 
+mod approve;
 mod cancel;
 mod judging;
 mod preflight;
@@ -26,6 +27,7 @@ use crate::error::{Error, Result};
 use crate::event::{Event, EventKind, NewEvent};
 use crate::hooks::{Amendment, CommandDraft};
 use crate::ids::{CommandId, EnrollmentId, TenantId};
+use crate::queue::brake;
 use crate::store::queue::{self as rows, Entry, NewCommand, Target};
 use crate::store::sql::Tx;
 use crate::store::{admin_audit, events, push};
@@ -33,6 +35,7 @@ use crate::writer::Allowed;
 use crate::writer::places::{body_place, history_row, inputs_place};
 use crate::writer::template;
 
+pub use approve::Approved;
 pub use cancel::Cancelled;
 use preflight::Looked;
 pub(super) use preflight::refused_now;
@@ -53,6 +56,23 @@ pub enum CommandBody {
     Raw(Vec<u8>),
     /// A `Command` dictionary with its `RequestType`; the `CommandUUID` is made by the engine.
     Dictionary(plist::Dictionary),
+}
+
+impl CommandBody {
+    /// The `RequestType`, if the command cannot be taken back on some kind of device.
+    pub(crate) fn grave(&self) -> Option<String> {
+        let (request_type, command) = match self {
+            Self::Raw(bytes) => {
+                let envelope = CommandEnvelope::parse(bytes).ok()?;
+                (envelope.request_type, command_dictionary(bytes))
+            }
+            Self::Dictionary(command) => {
+                let name = command.get("RequestType")?.as_string()?;
+                (name.to_owned(), command.clone())
+            }
+        };
+        brake::grave(&request_type, &command, None).then_some(request_type)
+    }
 }
 
 /// A request to queue one command for some channels.
@@ -461,6 +481,7 @@ impl Engine {
                 inputs_sealed,
                 not_before: command.not_before.max(deferred),
                 footing: prepared.looked.footing(target.enrollment),
+                grave: prepared.looked.grave(target.enrollment),
             });
         }
         rows::insert_deliveries(tx, now, command, &entries).await?;

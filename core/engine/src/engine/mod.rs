@@ -39,7 +39,8 @@ mod pages;
 
 pub(crate) use assess::Answer;
 pub use commands::{
-    Cancelled, ChannelPreflight, CommandBody, Enqueue, Enqueued, PreflightFinding, TargetResult,
+    Approved, Cancelled, ChannelPreflight, CommandBody, Enqueue, Enqueued, PreflightFinding,
+    TargetResult,
 };
 pub use device::{DeviceReply, Identity};
 pub use effects::Difference;

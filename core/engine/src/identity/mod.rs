@@ -38,6 +38,7 @@ pub use link::{CreatedLink, Link, LinkState, NewLink, create_link, link, list_li
 pub use renewal::{RenewalProfile, due_renewals};
 
 pub(crate) use issue::Answer;
+pub(crate) use profile::OWN_PREFIX;
 
 use crate::clock::{DAY, Micros};
 use crate::error::Result;

@@ -106,6 +106,9 @@ pub(crate) fn enrollment_profile(values: &ProfileValues<'_>) -> Result<Vec<u8>> 
     Ok(out)
 }
 
+/// How identifiers of our own profiles begin.
+pub(crate) const OWN_PREFIX: &str = "pomona.";
+
 /// The keys that every payload has, with a stable identifier and UUID.
 fn payload(values: &ProfileValues<'_>, what: &str, payload_type: &str) -> Dictionary {
     let mut keys = Dictionary::new();
@@ -113,7 +116,7 @@ fn payload(values: &ProfileValues<'_>, what: &str, payload_type: &str) -> Dictio
     keys.insert("PayloadVersion".into(), Value::Integer(1.into()));
     keys.insert(
         "PayloadIdentifier".into(),
-        format!("pomona.{}.{what}", values.tenant).into(),
+        format!("{OWN_PREFIX}{}.{what}", values.tenant).into(),
     );
     keys.insert(
         "PayloadUUID".into(),

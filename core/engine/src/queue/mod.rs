@@ -9,6 +9,7 @@
 //!
 //! Source: Apple, "Sending MDM commands to a device" (status values, `NotNow`).
 
+pub(crate) mod brake;
 mod cancel;
 mod choose;
 mod hear;
@@ -142,6 +143,8 @@ pub(crate) struct Open {
     pub(crate) waits: bool,
     /// On which footing of its device it was judged; [`NEVER`] if it is not to be judged again.
     pub(crate) footing: i64,
+    /// Where it stands with the brake.
+    pub(crate) grave: brake::Grave,
     /// Where it stands.
     pub(crate) state: OpenState,
     /// How often it was sent.

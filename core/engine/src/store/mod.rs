@@ -29,6 +29,7 @@ pub(crate) mod admin_devices;
 pub(crate) mod admin_events;
 pub(crate) mod admin_groups;
 pub(crate) mod assess;
+pub(crate) mod brake;
 pub(crate) mod certificates;
 pub(crate) mod checkin;
 pub(crate) mod entity;

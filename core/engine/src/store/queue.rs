@@ -15,6 +15,7 @@ use crate::enrollment::EnrollmentState;
 use crate::error::Result;
 use crate::ids::{CommandId, DeviceId, EnrollmentId, TenantId};
 use crate::inventory::Marks;
+use crate::queue::brake::Grave;
 
 /// A channel that a command is meant for.
 #[derive(Clone, Copy, Debug)]
@@ -194,6 +195,8 @@ pub(crate) struct Entry {
     pub(crate) not_before: Micros,
     /// The footing on which it was judged.
     pub(crate) footing: i64,
+    /// Whether the brake counts it.
+    pub(crate) grave: Grave,
 }
 
 /// Takes the next number of each channel.
@@ -246,14 +249,18 @@ pub(crate) async fn insert_deliveries(
             "footing",
             Column::Int(entries.iter().map(|e| e.footing).collect()),
         ),
+        (
+            "grave",
+            Column::Int(entries.iter().map(|e| e.grave.code()).collect()),
+        ),
     ];
     tx.execute_over(
         rows,
         "INSERT INTO delivery (enrollment_id, seq, tenant_id, device_id, command_id, command_uuid, request_type,
             body_hash, priority, not_before, not_after, after_command_id, state, sends, notnow_count, notnow_poll,
-            inputs_sealed, created_at, footing, whole)
+            inputs_sealed, created_at, footing, whole, grave)
          SELECT i.enrollment_id, i.seq, ?, i.device_id, ?, ?, ?, ?, ?, i.not_before, ?, ?, 0, 0, 0, 0,
-            i.inputs_sealed, ?, i.footing, ? FROM i",
+            i.inputs_sealed, ?, i.footing, ?, i.grave FROM i",
         args![
             command.tenant,
             command.id,
@@ -483,6 +490,17 @@ pub(crate) async fn command_exists(
         )
         .await?
         .is_some())
+}
+
+/// Who sent a command; none inside for the system. Nothing when the tenant has no such command.
+pub(crate) async fn sender(
+    tx: &mut Tx,
+    tenant: TenantId,
+    command: CommandId,
+) -> Result<Option<Option<Uuid>>> {
+    let sql = "SELECT actor_id FROM command WHERE id = ? AND tenant_id = ?";
+    let row = tx.query_one(sql, args![command, tenant]).await?;
+    row.map(|row| row.opt_uuid(0)).transpose()
 }
 
 /// Who sent a command, and whether it was sent with break-glass.

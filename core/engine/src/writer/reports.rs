@@ -23,11 +23,13 @@ use crate::enrollment::{CertificateState, Refusal, Standing, bind};
 use crate::error::{Error, Result};
 use crate::event::{EventKind, NewEvent};
 use crate::ids::{CommandId, EnrollmentId, TenantId};
+use crate::queue::brake::{self, Grave};
 use crate::queue::{
     Choice, Disposition, Heard, Hearing, Known, Open, OpenState, Outcome, Rules, Verdict, choose,
     hear,
 };
 use crate::seal::TenantKeys;
+use crate::store;
 use crate::store::hot::{self, Channel, Delivery, Found, Leaving, Moved, Named, Past, Want};
 use crate::store::sql::{Batch, Tx};
 
@@ -38,6 +40,9 @@ use save::Writes;
 
 /// An `Idle` after this much silence begins a new session.
 const SESSION_GAP: Micros = 30 * SECOND;
+
+/// Why a grave command waits.
+const BRAKE: &str = "as many commands that cannot be taken back have left in the last hour as may; a second person can let it go";
 
 /// The lines of one request on its way through the group.
 struct Line<'a> {
@@ -233,7 +238,8 @@ impl<'a> Line<'a> {
             return Ok(());
         };
         let (poll, footing) = (self.next_poll(), self.footing());
-        let choice = self.choice(shared, now, poll, hearing);
+        let braked = self.braked(tx, now).await?;
+        let choice = self.choice(shared, now, poll, hearing, braked);
         if let Some(seq) = choice.judge {
             if !self.job.last_round {
                 self.answer = self.judge_request(&channel, seq);
@@ -250,6 +256,11 @@ impl<'a> Line<'a> {
             .await?;
         // In the last round too: what was refused until then is out of the way of the next poll.
         self.apply_choice(now, footing, &mut channel, choice, writes);
+        if let Some(sent) = self.send.as_ref().filter(|sent| leaves(&sent.open)) {
+            // At once, so that the next one of this group is counted against it.
+            let seq = sent.open.seq;
+            store::brake::leaves(tx, now, channel.tenant, channel.enrollment, seq).await?;
+        }
         let rung_for = channel.push_due_at.is_none_or(|due| due <= now);
         if self.send.is_some() || hearing == Hearing::Deferred {
             // Rung again should the answer not come (Q7, Q14); a later time that is set already stays.
@@ -263,7 +274,14 @@ impl<'a> Line<'a> {
         Ok(())
     }
 
-    fn choice(&self, shared: &Shared, now: Micros, poll: i64, hearing: Hearing) -> Choice {
+    fn choice(
+        &self,
+        shared: &Shared,
+        now: Micros,
+        poll: i64,
+        hearing: Hearing,
+        braked: Option<Micros>,
+    ) -> Choice {
         let mut open: Vec<Open> = Vec::with_capacity(self.candidates.len() + 1);
         if let Some(outstanding) = &self.found.outstanding {
             let answered = self.named.as_ref().is_some_and(|named| {
@@ -287,8 +305,11 @@ impl<'a> Line<'a> {
             .map_or(0, |c| c.device_revision);
         let (hooks, judges) = shared.hooks.judging(self.job.ask.tenant);
         let mut verdicts = self.job.verdicts(revision, judges);
+        let stopped = |delivery: &Open| braked.is_some() && brake::braked(delivery);
         let judged = |delivery: &Open| {
-            hooks.judges(&delivery.request_type) || delivery.moved(self.footing())
+            hooks.judges(&delivery.request_type)
+                || delivery.moved(self.footing())
+                || stopped(delivery)
         };
         if let Some(channel) = &self.found.channel {
             for delivery in open.iter().filter(|delivery| judged(delivery)) {
@@ -301,6 +322,21 @@ impl<'a> Line<'a> {
                     )
                 {
                     unsaid.insert(Verdict::Allow { until });
+                }
+            }
+        }
+        if let Some(until) = braked {
+            for delivery in open.iter().filter(|delivery| stopped(delivery)) {
+                let reason = BRAKE.to_owned();
+                // What is refused stays refused; who would allow it is asked when it may go.
+                let said = verdicts
+                    .entry(delivery.seq)
+                    .or_insert_with(|| Verdict::Hold {
+                        until,
+                        reason: reason.clone(),
+                    });
+                if let Verdict::Allow { .. } = said {
+                    *said = Verdict::Hold { until, reason };
                 }
             }
         }
@@ -318,6 +354,15 @@ impl<'a> Line<'a> {
             body_hash: delivery.sent_hash().to_vec(),
             moved: delivery.open.moved(self.footing()),
         }))
+    }
+
+    /// Until when the brake holds grave commands, if one of them is about to go for the first time.
+    async fn braked(&self, tx: &mut Tx, now: Micros) -> Result<Option<Micros>> {
+        let grave = self.candidates.iter().any(|one| brake::braked(&one.open));
+        match &self.found.channel {
+            Some(channel) if grave => store::brake::until(tx, now, channel.tenant).await,
+            _ => Ok(None),
+        }
     }
 
     fn find(&self, seq: i64) -> Option<&Delivery> {
@@ -702,6 +747,11 @@ async fn bodies(
         }
     }
     Ok(out)
+}
+
+/// Whether the brake counts a delivery that has just been chosen: a grave one, the first time.
+fn leaves(open: &Open) -> bool {
+    open.grave != Grave::No && open.sends == 1
 }
 
 fn outcome_body(delivery: &Delivery, outcome: Outcome, job: &ReportJob) -> serde_json::Value {

@@ -78,6 +78,11 @@ pub(crate) enum CommandVerb {
         #[command(flatten)]
         more: More,
     },
+    /// Let a command go that cannot be taken back and was sent by somebody else, past the limit of how many leave in an hour.
+    Approve {
+        /// Its id or CommandUUID.
+        command: String,
+    },
     /// Cancel a command where it is open.
     Cancel {
         /// Its id or CommandUUID.
@@ -154,6 +159,9 @@ pub(crate) struct Send {
     /// Send it although the catalogue says that a device refuses it.
     #[arg(long)]
     force: bool,
+    /// For a command that cannot be taken back and goes to several channels: its name and their number, such as 'EraseDevice 12'.
+    #[arg(long, value_name = "TEXT")]
+    confirm: Option<String>,
     /// Wait for at most this many seconds until every device has answered, and show the answers.
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "60", conflicts_with = "dry_run")]
     wait: Option<u64>,
@@ -190,6 +198,11 @@ pub(crate) async fn command(verb: CommandVerb, api: &Api, out: &Output) -> anyho
             reports,
             more,
         } => show(&command, reports, more.most(), api, out).await,
+        CommandVerb::Approve { command } => {
+            let path = format!("commands/{}/approve", segment(&command));
+            let answer = api.post(&api.in_tenant(&path).await?, &json!({})).await?;
+            out.said("The command may go.", &answer)
+        }
         CommandVerb::Cancel {
             command,
             enrollment,
@@ -304,6 +317,7 @@ fn request(verb: &Send) -> anyhow::Result<Value> {
         "dry_run": verb.dry_run,
         "break_glass": verb.break_glass,
         "force": verb.force,
+        "confirm": verb.confirm,
     });
     if let Some(file) = &verb.raw {
         let bytes =

@@ -4,7 +4,7 @@
 //! is told. The judging is the catalogue's. In the flow: a request to queue a command -> here -> hooks (`judging`) -> the transaction; and
 //! once more before a sending, if the device stands on another footing by then (`engine/device`).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -26,6 +26,7 @@ use crate::hooks::DeviceSnapshot;
 use crate::ids::EnrollmentId;
 use crate::inventory;
 use crate::queue::NEVER;
+use crate::queue::brake::{self, Grave};
 use crate::store::queue::{self as rows, Footing};
 
 /// Channels of which a dry run tells, at most.
@@ -75,6 +76,8 @@ pub(super) struct Looked {
     pub(super) whole: bool,
     /// A footing of each channel, and what is said of its kind of device, if that is known.
     channels: HashMap<EnrollmentId, (i64, Option<Arc<Preflight>>)>,
+    /// Where it cannot be taken back.
+    grave: HashSet<EnrollmentId>,
     /// In the order of the request.
     order: Vec<EnrollmentId>,
 }
@@ -85,6 +88,14 @@ impl Looked {
         self.channels
             .get(&channel)
             .map_or(NEVER, |(footing, _)| *footing)
+    }
+
+    /// Where it stands with the brake.
+    pub(super) fn grave(&self, channel: EnrollmentId) -> Grave {
+        match self.grave.contains(&channel) {
+            true => Grave::Counted,
+            false => Grave::No,
+        }
     }
 
     /// Whether the device refuses it.
@@ -136,6 +147,13 @@ impl Engine {
                 true => NEVER,
                 false => footing.number,
             };
+            if brake::grave(
+                &prepared.request_type,
+                command,
+                footing.product_name.as_deref(),
+            ) {
+                looked.grave.insert(channel);
+            }
             let told = target(&footing).map(|target| {
                 let told = judged.entry(target).or_insert_with_key(|target| {
                     Arc::new(judge(target, &prepared.request_type, &body, blanks))

@@ -21,7 +21,9 @@ use crate::admin::{
     CommandQuery, CommandSummary, DeliveryView, Instant, PageRequest, Scope, Skipped, Targets,
     commands, targets, values,
 };
-use crate::engine::{Cancelled, ChannelPreflight, CommandBody, Enqueue, Enqueued, TargetResult};
+use crate::engine::{
+    Approved, Cancelled, ChannelPreflight, CommandBody, Enqueue, Enqueued, TargetResult,
+};
 use crate::ids::{CommandId, EnrollmentId};
 
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
@@ -67,6 +69,8 @@ pub(crate) struct NewCommand {
     /// Send it although the catalogue says that a device refuses it; needs the scope `force`.
     #[serde(default)]
     force: bool,
+    /// For a command that cannot be taken back and goes to several channels: its name and their number, such as `EraseDevice 12`.
+    confirm: Option<String>,
 }
 
 fn yes() -> bool {
@@ -133,6 +137,12 @@ pub(crate) async fn create(
                 .with("skipped", &resolved.skipped),
         );
     }
+    confirmed(
+        &command,
+        resolved.enrollments.len(),
+        new.confirm.as_deref(),
+        new.dry_run,
+    )?;
     let request = Enqueue {
         idempotency_key: key,
         priority: new.priority,
@@ -152,6 +162,26 @@ pub(crate) async fn create(
         .enqueue(call.tenant, call.actor(), Cause::default(), request)
         .await?;
     answer(enqueued, resolved.skipped, new.dry_run)
+}
+
+/// What cannot be taken back goes to several channels only when that is said in so many words.
+fn confirmed(
+    command: &CommandBody,
+    channels: usize,
+    said: Option<&str>,
+    dry_run: bool,
+) -> Result<(), Problem> {
+    let Some(request_type) = command.grave().filter(|_| channels > 1 && !dry_run) else {
+        return Ok(());
+    };
+    let wanted = format!("{request_type} {channels}");
+    if said == Some(wanted.as_str()) {
+        return Ok(());
+    }
+    Err(Problem::conflict(format!(
+        "{request_type} cannot be taken back, and this would send it to {channels} channels; say confirm: \"{wanted}\" if that is meant"
+    ))
+    .with("confirm", &wanted))
 }
 
 fn answer(
@@ -382,6 +412,23 @@ pub(crate) async fn cancel(
         .cancel(call.tenant, call.actor(), command, cancellation.enrollments)
         .await?;
     Ok(Json(CancelledCommand { targets }))
+}
+
+/// Lets a command go that cannot be taken back, past the limit of how many of them leave in an hour. Who has sent it cannot do that, nor can a
+/// token that was made within the last day.
+#[utoipa::path(post, path = "/api/v1/tenants/{tenant}/commands/{command}/approve", tag = "Commands",
+    responses((status = 200, body = Approved)))]
+pub(crate) async fn approve(
+    State(state): State<AdminState>,
+    call: InTenant,
+    CommandName(command): CommandName,
+) -> Reply<Approved> {
+    let command = commands::find_command(state.store(), call.tenant, &command).await?;
+    let approved = state
+        .engine
+        .approve(call.tenant, call.actor(), call.caller.token, command)
+        .await?;
+    Ok(Json(approved))
 }
 
 /// Which deliveries of a device.

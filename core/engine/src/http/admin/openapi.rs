@@ -106,6 +106,7 @@ use super::{
         commands::show,
         commands::deliveries,
         commands::delivery,
+        commands::approve,
         commands::cancel,
         push::ring_now,
         push::certificates,

@@ -125,6 +125,7 @@ table! {
     GET "/api/v1/tenants/{tenant}/commands/{command}", Tenant(Scope::CommandsRead) => commands::show;
     GET "/api/v1/tenants/{tenant}/commands/{command}/deliveries", Tenant(Scope::CommandsRead) => commands::deliveries;
     GET "/api/v1/tenants/{tenant}/commands/{command}/deliveries/{enrollment}", Tenant(Scope::CommandsRead) => commands::delivery;
+    POST "/api/v1/tenants/{tenant}/commands/{command}/approve", Tenant(Scope::CommandsApprove) => commands::approve;
     POST "/api/v1/tenants/{tenant}/commands/{command}/cancel", Tenant(Scope::CommandsSend) => commands::cancel;
 
     POST "/api/v1/tenants/{tenant}/push", Tenant(Scope::PushWrite) => push::ring_now;

@@ -1,0 +1,154 @@
+//! Which commands are grave, and when the next of them may leave.
+//!
+//! A grave command cannot be taken back once the device has run it. However they came to be queued, only so many of a tenant leave in an hour, so
+//! that a stolen token or a slip does not take a whole fleet along (A4); the others wait, and can be cancelled meanwhile.
+
+use plist::Dictionary;
+
+use super::Open;
+use crate::clock::{HOUR, Micros};
+
+/// Where a delivery stands with the brake.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Grave {
+    /// It is no concern of the brake's.
+    #[default]
+    No,
+    /// It counts.
+    Counted,
+    /// A second person has let it go.
+    Approved,
+}
+
+impl Grave {
+    pub(crate) fn code(self) -> i64 {
+        match self {
+            Self::No => 0,
+            Self::Counted => 1,
+            Self::Approved => 2,
+        }
+    }
+
+    pub(crate) fn from_code(code: i64) -> Self {
+        match code {
+            1 => Self::Counted,
+            2 => Self::Approved,
+            _ => Self::No,
+        }
+    }
+}
+
+/// How many grave commands of a tenant leave in an hour where nobody has said otherwise.
+pub(crate) const PER_HOUR: i64 = 10;
+
+/// Whether a command is grave for a device; `product_name` is what the device says it is, if that is known.
+pub(crate) fn grave(request_type: &str, command: &Dictionary, product_name: Option<&str>) -> bool {
+    let truth = |key: &str| command.get(key).and_then(plist::Value::as_boolean);
+    match request_type {
+        "EraseDevice" | "EnableLostMode" | "ClearPasscode" => true,
+        // A locked Mac needs its PIN at the machine; other devices need their passcode alone.
+        "DeviceLock" => product_name.is_none_or(|name| {
+            ![
+                "iPhone",
+                "iPad",
+                "iPod",
+                "Watch",
+                "AppleTV",
+                "RealityDevice",
+            ]
+            .iter()
+            .any(|family| name.starts_with(family))
+        }),
+        // Our own enrollment profile: the device would be out of reach.
+        "RemoveProfile" => {
+            let identifier = command.get("Identifier").and_then(plist::Value::as_string);
+            identifier.is_some_and(|identifier| identifier.starts_with(crate::identity::OWN_PREFIX))
+        }
+        "DeleteUser" => {
+            truth("ForceDeletion") == Some(true) || truth("DeleteAllUsers") == Some(true)
+        }
+        _ => false,
+    }
+}
+
+/// Whether the brake is asked before a delivery goes: it counts, and has never left.
+pub(crate) fn braked(open: &Open) -> bool {
+    open.grave == Grave::Counted && open.sends == 0
+}
+
+/// Until when nothing more may leave, if that is so: `left` are the times of those that have, the newest first.
+pub(crate) fn holds(now: Micros, per_hour: i64, left: &[Micros]) -> Option<Micros> {
+    let Some(room) = usize::try_from(per_hour).ok().filter(|room| *room > 0) else {
+        return Some(now + HOUR);
+    };
+    let oldest = left.get(room - 1)?;
+    Some(oldest + HOUR).filter(|until| *until > now)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_is_grave_by_what_it_does_to_the_device() {
+        let with = |key: &str, value: plist::Value| {
+            let mut command = Dictionary::new();
+            command.insert(key.to_owned(), value);
+            command
+        };
+        let force = || with("ForceDeletion", true.into());
+        let all = || with("DeleteAllUsers", true.into());
+        let named = |text: &str| with("Identifier", text.into());
+        for (request_type, command, product, expected) in [
+            ("EraseDevice", Dictionary::new(), None, true),
+            (
+                "EnableLostMode",
+                Dictionary::new(),
+                Some("iPhone16,1"),
+                true,
+            ),
+            ("ClearPasscode", Dictionary::new(), Some("iPhone16,1"), true),
+            ("DeviceLock", Dictionary::new(), Some("Mac14,2"), true),
+            (
+                "DeviceLock",
+                Dictionary::new(),
+                Some("MacBookPro18,1"),
+                true,
+            ),
+            ("DeviceLock", Dictionary::new(), None, true),
+            ("DeviceLock", Dictionary::new(), Some("iPad13,18"), false),
+            ("DeviceLock", Dictionary::new(), Some("Watch6,1"), false),
+            ("DeleteUser", Dictionary::new(), None, false),
+            ("DeleteUser", force(), None, true),
+            ("DeleteUser", all(), None, true),
+            ("RemoveProfile", named("pomona.x.profile"), None, true),
+            ("RemoveProfile", named("com.example.wifi"), None, false),
+            ("RestartDevice", Dictionary::new(), None, false),
+            ("InstallProfile", force(), None, false),
+        ] {
+            assert_eq!(
+                grave(request_type, &command, product),
+                expected,
+                "{request_type} {command:?} {product:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn so_many_leave_in_an_hour_and_no_more() {
+        let now = 10 * HOUR;
+        for (per_hour, left, expected) in [
+            (2, &[][..], None),
+            (2, &[now], None),
+            (2, &[now, now - 1], Some(now - 1 + HOUR)),
+            (2, &[now, now - HOUR], None),
+            (2, &[now, now - HOUR + 1], Some(now + 1)),
+            (2, &[now, now - 5, now - 10], Some(now - 5 + HOUR)),
+            (0, &[], Some(now + HOUR)),
+            (-1, &[], Some(now + HOUR)),
+        ] {
+            assert_eq!(holds(now, per_hour, left), expected, "{per_hour} {left:?}");
+        }
+    }
+}

@@ -41,7 +41,6 @@ impl MigrationTrait for Migration {
                 "ALTER TABLE device ADD COLUMN footing {int} NOT NULL DEFAULT 0",
                 "ALTER TABLE delivery ADD COLUMN footing {int} NOT NULL DEFAULT -1",
                 "ALTER TABLE delivery ADD COLUMN whole {int} NOT NULL DEFAULT 0",
-                "ALTER TABLE command ADD COLUMN forced {int} NOT NULL DEFAULT 0",
             ],
         )
         .await

@@ -292,3 +292,39 @@ async fn the_catalogue_is_told_without_a_server_and_wrong_words_are_answered() {
         assert!(err.contains(expected), "{arguments:?}: {err}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_taken_back_goes_to_several_devices_only_when_that_is_said() {
+    let mut stage = Stage::open(&[]).await;
+    let fleet = stage.fleet(2).await;
+    let devices = stage.lab.tenant.devices().await.unwrap();
+    let (first, second) = (devices[0].id.as_str(), devices[1].id.as_str());
+    let both = [
+        "command",
+        "send",
+        "ClearPasscode",
+        "--set",
+        "UnlockToken=AAEC",
+        "--device",
+        first,
+        "--device",
+        second,
+    ];
+    let refused = stage.bad(&both).await;
+    assert!(refused.contains("ClearPasscode 2"), "{refused}");
+    let wrong = [&both[..], &["--confirm", "ClearPasscode 3"]].concat();
+    assert!(stage.bad(&wrong).await.contains("ClearPasscode 2"));
+    assert_eq!(stage.json(&["command", "list"]).await, json!([]));
+    let dry = stage.json(&[&both[..], &["--dry-run"]].concat()).await;
+    assert_eq!(dry["preflight"].as_array().unwrap().len(), 2, "{dry}");
+    let sent = stage
+        .json(&[&both[..], &["--confirm", "ClearPasscode 2"]].concat())
+        .await;
+    let id = sent["command_id"].as_str().unwrap();
+    let refused = stage.bad(&["command", "approve", id]).await;
+    assert!(refused.contains("a second person"), "{refused}");
+    let one = &both[..both.len() - 2];
+    stage.good(one).await;
+    fleet.stop().await;
+    stage.lab.stop().await.unwrap();
+}

@@ -133,7 +133,13 @@ pub(crate) fn finding(
         key: key.to_owned(),
         message,
         fix: refused.then(|| fix(cause, target, row)).flatten(),
-        ask: (weight == Weight::Open).then(|| ask(cause)).flatten(),
+        // What may have changed since the device was last asked is worth asking again.
+        ask: match (weight, cause) {
+            (Weight::Open, _) | (Weight::Refuses, Cause::Version | Cause::UserApproval) => {
+                ask(cause)
+            }
+            _ => None,
+        },
         alternative: match weight {
             Weight::Open => None,
             Weight::Warns | Weight::Refuses => alternative(object, key, cause, target),

@@ -178,7 +178,7 @@ impl Walk<'_> {
         for (name, value) in body {
             let here = joined(path, name);
             match keys.iter().find(|key| key.name == *name).or(free) {
-                Some(key) if self.passes_over(&here, key, outer) => {}
+                Some(key) if self.passes_over(&here, key, outer, told) => {}
                 Some(key) => self.key(&here, key, value, outer, told),
                 None if path.is_empty() && name == "RequestType" => {}
                 None => self.say(&here, outer, (Cause::Unknown, Weight::Open)),
@@ -198,7 +198,7 @@ impl Walk<'_> {
 
     /// Whether the device takes the whole without this key, since its system does not know it: then that is told, and nothing in it is looked at.
     /// A declaration is refused for such a key, and so is what would do something else without it.
-    fn passes_over(&mut self, path: &str, key: &Key, outer: &Row) -> bool {
+    fn passes_over(&mut self, path: &str, key: &Key, outer: &Row, told: &[Cause]) -> bool {
         let takes_the_rest = matches!(self.object.class, Class::Command | Class::Profile);
         let looked_at = key.required || key.name_only || self.nowhere(key);
         if !takes_the_rest || looked_at || rules::means_else(&self.object.id, path) {
@@ -207,7 +207,8 @@ impl Walk<'_> {
         let own = own(key, self.target).within(outer);
         let unknown = |(cause, weight): &(Cause, Weight)| {
             let of_system = matches!(cause, Cause::Platform | Cause::Version | Cause::Removed);
-            of_system && *weight == Weight::Refuses
+            // What stands in the way of the whole is said of the whole.
+            of_system && *weight == Weight::Refuses && !told.contains(cause)
         };
         let Some((cause, _)) = row(self.target, &own).into_iter().find(unknown) else {
             return false;

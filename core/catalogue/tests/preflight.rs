@@ -87,6 +87,14 @@ fn a_command_is_judged_with_its_keys_and_their_rules() {
             Verdict::AllowedWithWarning,
             vec!["platform PIN"],
         ),
+        // What stands in the way of the whole is not said of its keys.
+        (
+            json!({ "platform": "macOS", "version": "10.12", "supervised": true }),
+            "RestartDevice",
+            json!({ "NotifyUser": true }),
+            Verdict::Refused,
+            vec!["version"],
+        ),
         // But not of what it means to be another command.
         (
             json!({ "platform": "macOS", "version": "11.0" }),

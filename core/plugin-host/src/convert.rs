@@ -218,8 +218,21 @@ pub(crate) fn event(from: &Event) -> events::Event {
             .and_then(Value::as_u64)
             .and_then(|depth| u32::try_from(depth).ok())
             .unwrap_or(0),
-        body_json: from.body.to_string(),
+        body_json: shown_body(from).to_string(),
     }
+}
+
+/// What an event tells. Of what a device has told the keys alone: the values are facts, which a plugin sees as far as its rights reach.
+fn shown_body(from: &Event) -> Value {
+    let mut body = from.body.clone();
+    if from.kind == pomona_engine::EventKind::DeviceTold
+        && let Some(changes) = body.get_mut("changes").and_then(Value::as_array_mut)
+    {
+        for change in changes.iter_mut().filter_map(Value::as_object_mut) {
+            change.retain(|name, _| name == "key");
+        }
+    }
+    body
 }
 
 /// A finding.
@@ -311,6 +324,31 @@ mod tests {
             "id = \"org.example.a\"\nversion = \"1.0.0\"\napi = \"0.9\"\ntitle = \"A\"\n[hooks.events]\n{capabilities}"
         ))
         .unwrap()
+    }
+
+    #[test]
+    fn of_what_a_device_has_told_an_event_shows_the_keys_alone() {
+        let from = |kind| Event {
+            device_id: pomona_engine::DeviceId(Default::default()),
+            seq: 1,
+            at: 0,
+            tenant_id: pomona_engine::TenantId(Default::default()),
+            enrollment_id: None,
+            user_key: String::new(),
+            kind,
+            command_id: None,
+            actor_kind: "device",
+            actor_id: None,
+            body: json!({ "section": "device", "changes": [{ "key": "PhoneNumber", "before": "1", "after": "2" }] }),
+        };
+        let shown = |kind| serde_json::from_str::<Value>(&event(&from(kind)).body_json).unwrap();
+        let told = shown(pomona_engine::EventKind::DeviceTold);
+        assert_eq!(
+            told,
+            json!({ "section": "device", "changes": [{ "key": "PhoneNumber" }] })
+        );
+        let other = shown(pomona_engine::EventKind::Emitted);
+        assert_eq!(other["changes"][0]["after"], "2");
     }
 
     #[test]

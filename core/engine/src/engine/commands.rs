@@ -387,7 +387,7 @@ impl Engine {
                     "request_type": command.request_type,
                     "targets": accepted.len(),
                     "break_glass": command.break_glass,
-                    "forced": command.forced,
+                    "forced": prepared.forced(),
                 }),
             };
             admin_audit::append(tx, now, entry).await?;
@@ -424,7 +424,6 @@ impl Engine {
             correlation: prepared.cause.id.unwrap_or_else(|| random.uuid(now)),
             depth: prepared.cause.depth,
             break_glass: request.break_glass,
-            forced: request.force,
             whole: prepared.looked.whole,
         })
     }
@@ -506,7 +505,7 @@ impl Engine {
                     if let Some(reason) = &prepared.request.reason {
                         body["reason"] = json!(reason);
                     }
-                    if prepared.request.force && prepared.looked.refuses(target.enrollment) {
+                    if prepared.looked.refuses(target.enrollment) {
                         body["forced"] = json!(true);
                     }
                     if !prepared.amended.is_empty() {
@@ -526,6 +525,13 @@ impl Engine {
 }
 
 impl Prepared {
+    /// Whether it goes although the catalogue speaks against it, by force or as a lifeline.
+    fn forced(&self) -> bool {
+        let spared = self.request.force || self.request.break_glass;
+        let mut targets = self.request.targets.iter();
+        spared && targets.any(|channel| self.looked.refuses(*channel))
+    }
+
     /// What is told in the timelines of devices for which a hook has refused the command.
     fn vetoes(
         &self,
@@ -638,7 +644,7 @@ fn fingerprint(request: &Enqueue) -> Result<String> {
         }
     };
     let targets: BTreeSet<_> = request.targets.iter().collect();
-    Ok(json!([
+    let mut asked = json!([
         hex::encode(command),
         targets,
         request.priority,
@@ -648,7 +654,10 @@ fn fingerprint(request: &Enqueue) -> Result<String> {
         request.inputs,
         request.push,
         request.break_glass,
-        request.force,
-    ])
-    .to_string())
+    ]);
+    // Only then, so that what was remembered before there was such a wish is still the same.
+    if let (true, Some(asked)) = (request.force, asked.as_array_mut()) {
+        asked.push(json!("force"));
+    }
+    Ok(asked.to_string())
 }

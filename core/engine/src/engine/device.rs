@@ -295,7 +295,11 @@ impl Engine {
         };
         let (actor, break_glass) = origin;
         // A command sent with break-glass is a lifeline.
-        if let Some(seen) = seen.filter(|_| snapshot.user_key.is_empty()) {
+        let counts = request.told && snapshot.user_key.is_empty();
+        if let Some(seen) = seen.filter(|_| counts) {
+            if let Some(told) = seen.value.as_object().filter(|_| seen.of_facts()) {
+                snapshot::tell_section(&mut snapshot, seen.section, told, now);
+            }
             snapshot.marks = snapshot.marks.with(seen);
             let version = seen.own("OSVersion").map(str::to_owned);
             snapshot.os_version = version.or(snapshot.os_version);

@@ -10,6 +10,10 @@ const RESTLESS: &[&str] = &[
     "BatteryLevel",
     "LastCloudBackupDate",
 ];
+/// The same within the entries of lists.
+const RESTLESS_IN_LISTS: &[&str] = &["DynamicSize"];
+/// Keys of a section, at most; new ones are not kept beyond that.
+const MOST_KEYS: usize = 400;
 /// Keys that an event names, at most.
 const MOST_NAMED: usize = 32;
 /// Bytes of a value that an event shows, at most.
@@ -44,7 +48,11 @@ pub(crate) fn merge(before: Option<Value>, seen: &Seen) -> (Value, Changes) {
                 true => before.clone(),
                 false => Map::new(),
             };
-            now.extend(told.clone());
+            for (key, value) in told {
+                if now.contains_key(key) || now.len() < MOST_KEYS {
+                    now.insert(key.clone(), value.clone());
+                }
+            }
             let gone = before.iter().filter(|(key, _)| !now.contains_key(*key));
             for (key, old) in gone {
                 changes.note(key, Some(old), None);
@@ -58,7 +66,7 @@ pub(crate) fn merge(before: Option<Value>, seen: &Seen) -> (Value, Changes) {
             (Value::Object(now), changes)
         }
         (before, told) => {
-            if before.as_ref() != Some(told) {
+            if before.as_ref().map(settled) != Some(settled(told)) {
                 // What a list holds is told by the section itself; an event says that it is another one.
                 changes.note("", before.as_ref(), Some(told));
             }
@@ -67,9 +75,32 @@ pub(crate) fn merge(before: Option<Value>, seen: &Seen) -> (Value, Changes) {
     }
 }
 
+/// Whether a key is another each time.
+pub(crate) fn restless(key: &str) -> bool {
+    RESTLESS.contains(&key)
+}
+
+/// A list without what is another each time, in an order of its own: devices list things in any order.
+fn settled(list: &Value) -> Vec<String> {
+    let entry = |item: &Value| match item {
+        Value::Object(members) => {
+            let mut members = members.clone();
+            members.retain(|key, _| !RESTLESS_IN_LISTS.contains(&key.as_str()));
+            Value::Object(members).to_string()
+        }
+        other => other.to_string(),
+    };
+    let mut entries: Vec<String> = match list {
+        Value::Array(items) => items.iter().map(entry).collect(),
+        other => vec![other.to_string()],
+    };
+    entries.sort_unstable();
+    entries
+}
+
 impl Changes {
     fn note(&mut self, key: &str, before: Option<&Value>, after: Option<&Value>) {
-        if RESTLESS.contains(&key) {
+        if restless(key) {
             return;
         }
         if self.shown.len() >= MOST_NAMED {
@@ -153,6 +184,29 @@ mod tests {
         );
         let (_, changes) = merge(Some(now.clone()), &seen("apps", now));
         assert!(!changes.any());
+    }
+
+    #[test]
+    fn a_list_in_another_order_or_of_other_sizes_is_the_same_list() {
+        let before = json!([{"Identifier": "a", "DynamicSize": 1}, {"Identifier": "b"}]);
+        let after = json!([{"Identifier": "b"}, {"Identifier": "a", "DynamicSize": 2}]);
+        let (now, changes) = merge(Some(before.clone()), &seen("apps", after.clone()));
+        assert_eq!(now, after);
+        assert!(!changes.any());
+        let other = json!([{"Identifier": "b"}, {"Identifier": "c"}]);
+        assert!(merge(Some(before), &seen("apps", other)).1.any());
+    }
+
+    #[test]
+    fn a_section_does_not_grow_for_ever() {
+        let mut known = None;
+        for round in 0..10 {
+            let many: Map<String, Value> = (0..100)
+                .map(|n| (format!("k{round}-{n}"), json!(n)))
+                .collect();
+            known = Some(merge(known, &seen(DEVICE, Value::Object(many))).0);
+        }
+        assert_eq!(known.unwrap().as_object().unwrap().len(), MOST_KEYS);
     }
 
     #[test]

@@ -9,7 +9,7 @@ mod marks;
 mod names;
 mod read;
 
-pub(crate) use changes::merge;
+pub(crate) use changes::{merge, restless};
 pub use marks::Marks;
 pub(crate) use names::{fact_name, plain_name};
 pub(crate) use read::{Seen, read, tells_all};

@@ -10,6 +10,9 @@ pub(super) const DEVICE: &str = "device";
 /// What `SecurityInfo` tells.
 pub(super) const SECURITY: &str = "security";
 
+/// What `Restrictions` tells; one of its two parts comes only where it was asked for.
+const RESTRICTIONS: &str = "restrictions";
+
 /// What a device has told.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Seen {
@@ -24,7 +27,12 @@ pub(crate) struct Seen {
 impl Seen {
     /// Whether it tells of the keys that were asked for alone, so that others stay.
     pub(crate) fn in_parts(&self) -> bool {
-        self.section == DEVICE
+        matches!(self.section, DEVICE | RESTRICTIONS)
+    }
+
+    /// Whether its keys are facts that hooks know.
+    pub(crate) fn of_facts(&self) -> bool {
+        matches!(self.section, DEVICE | SECURITY)
     }
 
     /// A text of the device itself, such as `OSVersion`.
@@ -64,18 +72,17 @@ const ANSWERS: &[(&str, &str, &[&str])] = &[
     ),
     ("users", "UserList", &["Users"]),
     (
-        "restrictions",
+        RESTRICTIONS,
         "Restrictions",
         &["GlobalRestrictions", "ProfileRestrictions"],
     ),
     ("updates", "AvailableOSUpdates", &["AvailableOSUpdates"]),
 ];
 
-/// Keys of an answer that are kept with the report alone, which is sealed: escrowed secrets.
-const SECRETS: &[&str] = &[
-    "FDE_PersonalRecoveryKeyCMS",
-    "FDE_PersonalRecoveryKeyDeviceKey",
-];
+/// Keys of an answer that are kept with the report alone, which is sealed: what others could use.
+const SECRETS: &[&str] = &["PushToken", "UnusedRedemptionCode"];
+/// Bytes of a key, at most; Apple's are far shorter.
+const LONGEST_KEY: usize = 100;
 /// Keys of the queries by which a selection is asked for.
 const SELECTIONS: &[&str] = &["Identifiers", "ManagedAppsOnly", "ManagedOnly", "Items"];
 /// Bytes of a section as JSON, at most; a greater one is not kept.
@@ -112,22 +119,29 @@ pub(crate) fn tells_all(command: &Dictionary) -> bool {
     !SELECTIONS.iter().any(selects)
 }
 
-/// As JSON, without secrets and without certificates byte for byte, which say nothing to a reader.
+/// As JSON, without secrets, and without data: certificates and escrowed keys say nothing to a reader.
 fn json(value: &Plist) -> Value {
     match value {
         Plist::Dictionary(members) => Value::Object(kept(members)),
-        Plist::Array(items) => Value::Array(items.iter().map(json).collect()),
+        Plist::Array(items) => {
+            Value::Array(items.iter().filter(|one| says(one)).map(json).collect())
+        }
         other => values::json(other),
     }
 }
 
 fn kept(members: &Dictionary) -> Map<String, Value> {
-    let certificate = members.contains_key("IsIdentity");
-    let hides = |name: &str| SECRETS.contains(&name) || (certificate && name == "Data");
-    let pairs = members.iter().filter(|(name, _)| !hides(name));
+    let keeps = |name: &str| name.len() <= LONGEST_KEY && !SECRETS.contains(&name);
+    let pairs = members
+        .iter()
+        .filter(|(name, value)| keeps(name) && says(value));
     pairs
         .map(|(name, value)| (name.clone(), json(value)))
         .collect()
+}
+
+fn says(value: &Plist) -> bool {
+    !matches!(value, Plist::Data(_))
 }
 
 #[cfg(test)]
@@ -164,6 +178,16 @@ mod tests {
                 "<key>CertificateList</key><array><dict><key>CommonName</key><string>x</string><key>Data</key><data>AAEC</data><key>IsIdentity</key><true/></dict></array>",
                 "certificates",
                 json!([{"CommonName": "x", "IsIdentity": true}]),
+            ),
+            (
+                "<key>ManagedApplicationList</key><dict><key>a.b</key><dict><key>Status</key><string>Managed</string><key>UnusedRedemptionCode</key><string>X</string></dict></dict>",
+                "managed-apps",
+                json!({"a.b": {"Status": "Managed"}}),
+            ),
+            (
+                "<key>ProfileList</key><array><dict><key>PayloadUUID</key><string>u</string><key>SignerCertificates</key><array><data>AAEC</data></array></dict></array>",
+                "profiles",
+                json!([{"PayloadUUID": "u", "SignerCertificates": []}]),
             ),
             (
                 "<key>GlobalRestrictions</key><dict/>",

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::ids::{DeviceId, TenantId};
 
 /// Bytes of a fact's value, at most.
-const MAX_VALUE: usize = 16 << 10;
+pub(super) const MAX_VALUE: usize = 16 << 10;
 
 /// The value of a fact.
 pub(crate) async fn value(

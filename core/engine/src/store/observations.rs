@@ -142,11 +142,18 @@ pub(crate) async fn set_footing(
     device: DeviceId,
     marks: Marks,
     os_version: Option<&str>,
+    product_name: Option<&str>,
 ) -> Result<()> {
     tx.execute(
-        "UPDATE device SET marks = ?, os_version = COALESCE(?, os_version), footing = footing + 1,
+        "UPDATE device SET marks = ?, os_version = COALESCE(?, os_version),
+            product_name = COALESCE(product_name, ?), footing = footing + 1,
             revision = revision + 1 WHERE id = ?",
-        args![marks.code(), os_version.map(str::to_owned), device],
+        args![
+            marks.code(),
+            os_version.map(str::to_owned),
+            product_name.map(str::to_owned),
+            device
+        ],
     )
     .await?;
     Ok(())

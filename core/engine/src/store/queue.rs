@@ -144,8 +144,6 @@ pub(crate) struct NewCommand {
     pub(crate) correlation: Uuid,
     pub(crate) depth: u32,
     pub(crate) break_glass: bool,
-    /// Sent although the catalogue speaks against it.
-    pub(crate) forced: bool,
     /// Its answers tell all that there is, not a selection.
     pub(crate) whole: bool,
 }
@@ -159,8 +157,8 @@ pub(crate) async fn insert_command(
 ) -> Result<()> {
     tx.execute(
         "INSERT INTO command (id, tenant_id, command_uuid, request_type, body_hash, priority, not_before, not_after,
-            after_command_id, actor_kind, actor_id, cause, correlation_id, depth, break_glass, forced, targets, created_at)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            after_command_id, actor_kind, actor_id, cause, correlation_id, depth, break_glass, targets, created_at)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         args![
             new.id,
             new.tenant,
@@ -177,7 +175,6 @@ pub(crate) async fn insert_command(
             new.correlation,
             new.depth,
             i64::from(new.break_glass),
-            i64::from(new.forced),
             i64::try_from(targets).unwrap_or(i64::MAX),
             now
         ],

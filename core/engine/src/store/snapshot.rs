@@ -7,11 +7,12 @@ use std::collections::HashMap;
 
 use super::Store;
 use super::sql::{Column, Tx, args};
+use crate::clock::Micros;
 use crate::enrollment::EnrollmentState;
 use crate::error::{Error, Result};
 use crate::hooks::{DeviceSnapshot, KnownFact, MOST_FACTS};
 use crate::ids::{DeviceId, EnrollmentId, TenantId};
-use crate::inventory::{Marks, fact_name, plain_name};
+use crate::inventory::{Marks, fact_name, plain_name, restless};
 
 /// Reads the snapshot of one channel.
 pub(crate) async fn read(
@@ -114,25 +115,38 @@ async fn tell_sections(
         let (section, observed_at) = (row.text(1)?, row.int(3)?);
         let told: serde_json::Map<String, serde_json::Value> =
             serde_json::from_str(&row.text(2)?).unwrap_or_default();
-        for (key, value) in told {
-            let names = [
-                plain_name(&section, &key).map(str::to_owned),
-                Some(fact_name(&section, &key)),
-            ];
-            for name in names.into_iter().flatten() {
-                tell(
-                    snapshot,
-                    KnownFact {
-                        name,
-                        value: value.clone(),
-                        source: "device".into(),
-                        observed_at,
-                    },
-                );
-            }
-        }
+        tell_section(snapshot, &section, &told, observed_at);
     }
     Ok(())
+}
+
+/// Adds what is told in a section. What is another each time is no fact: nothing would be decided again on it.
+pub(crate) fn tell_section(
+    snapshot: &mut DeviceSnapshot,
+    section: &str,
+    told: &serde_json::Map<String, serde_json::Value>,
+    observed_at: Micros,
+) {
+    let fits = |key: &str, value: &serde_json::Value| {
+        !restless(key) && value.to_string().len() <= super::facts::MAX_VALUE
+    };
+    for (key, value) in told.iter().filter(|(key, value)| fits(key, value)) {
+        let names = [
+            plain_name(section, key).map(str::to_owned),
+            Some(fact_name(section, key)),
+        ];
+        for name in names.into_iter().flatten() {
+            tell(
+                snapshot,
+                KnownFact {
+                    name,
+                    value: value.clone(),
+                    source: "device".into(),
+                    observed_at,
+                },
+            );
+        }
+    }
 }
 
 /// What the device tells stands in place of what others say under the same name.

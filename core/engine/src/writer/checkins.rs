@@ -215,6 +215,7 @@ impl Visit<'_> {
                 }
                 certificates::bind_certificate(tx, self.now, certificate.id, device, enrollment)
                     .await?;
+                checkin::describe_device(tx, device, &traits(message)).await?;
                 let which = Which::PendingBut(enrollment, certificate.id);
                 out.revoked
                     .extend(certificates::revoke(tx, self.now, which, "replaced").await?);

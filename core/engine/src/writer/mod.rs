@@ -206,6 +206,8 @@ pub(crate) struct JudgeRequest {
     pub(crate) body_hash: Vec<u8>,
     /// It was judged by the catalogue on another footing of the device than the present one.
     pub(crate) moved: bool,
+    /// What the device tells with this request counts.
+    pub(crate) told: bool,
 }
 
 /// What the device is answered.

@@ -305,14 +305,15 @@ impl<'a> Line<'a> {
             .map_or(0, |c| c.device_revision);
         let (hooks, judges) = shared.hooks.judging(self.job.ask.tenant);
         let mut verdicts = self.job.verdicts(revision, judges);
+        let footing = self.footing();
         let stopped = |delivery: &Open| braked.is_some() && brake::braked(delivery);
         let judged = |delivery: &Open| {
-            hooks.judges(&delivery.request_type)
-                || delivery.moved(self.footing())
-                || stopped(delivery)
+            hooks.judges(&delivery.request_type) || delivery.moved(footing) || stopped(delivery)
         };
         if let Some(channel) = &self.found.channel {
-            for delivery in open.iter().filter(|delivery| judged(delivery)) {
+            // What was allowed before the device became another one is asked about again.
+            let stands = |delivery: &&Open| judged(delivery) && !delivery.moved(footing);
+            for delivery in open.iter().filter(stands) {
                 if let Entry::Vacant(unsaid) = verdicts.entry(delivery.seq)
                     && let Some(until) = shared.allowed.until(
                         (channel.enrollment, delivery.command),
@@ -353,6 +354,7 @@ impl<'a> Line<'a> {
             request_type: delivery.open.request_type.clone(),
             body_hash: delivery.sent_hash().to_vec(),
             moved: delivery.open.moved(self.footing()),
+            told: self.telling().is_some(),
         }))
     }
 

@@ -105,6 +105,8 @@ pub(crate) struct Question {
     pub(crate) request_type: String,
     /// How many questions came before.
     pub(crate) before: usize,
+    /// What is known of the device's supervision.
+    pub(crate) supervised: Option<bool>,
 }
 
 impl Question {
@@ -186,7 +188,10 @@ impl CommandValidateHook for Judge {
         assert!(device.enrollment.is_some() && !device.ident.is_empty());
         let question = {
             let mut asked = self.asked.lock();
+            let mut facts = device.facts.iter();
+            let supervised = facts.find(|fact| fact.name == "supervised");
             let question = Question {
+                supervised: supervised.and_then(|fact| fact.value.as_bool()),
                 moment,
                 now,
                 request_type: draft.request_type.clone(),

@@ -39,6 +39,49 @@ async fn what_was_allowed_holds_for_its_time_and_for_the_device_as_it_is() {
     }
 }
 
+/// Answers the query that waits with this word about supervision, and gives what the device is handed then.
+async fn tells(stage: &Stage, card: &Card, uuid: &str, supervised: bool) -> Option<String> {
+    let report = message(&format!(
+        "<key>Status</key><string>Acknowledged</string><key>UDID</key><string>{A}</string>\
+         <key>CommandUUID</key><string>{uuid}</string>\
+         <key>QueryResponses</key><dict><key>IsSupervised</key><{supervised}/></dict>"
+    ));
+    command_uuid(&stage.send(card, false, report).await.1)
+}
+
+#[tokio::test]
+async fn what_was_allowed_is_judged_again_when_the_very_answer_before_it_tells_of_another_device() {
+    for backend in backends() {
+        // A hook that allows it for an hour does not speak for the catalogue.
+        let judge = Judge::lenient();
+        let stage = Stage::with_hooks(backend, judges(&judge)).await;
+        let (card, enrollment) = stage.enroll(A).await;
+        let asked = queue(&stage, "DeviceInformation", enrollment).await;
+        let lost = queue(&stage, "DeviceLocation", enrollment).await;
+        assert_eq!(ask(&stage, &card).await, Some(asked.clone()));
+        assert_eq!(tells(&stage, &card, &asked, false).await, None);
+        let ended = history(&stage, &lost).await;
+        assert!(ended[0].contains("needs a supervised device"), "{ended:?}");
+    }
+}
+
+#[tokio::test]
+async fn hooks_judge_the_device_as_it_has_just_told_to_be() {
+    for backend in backends() {
+        let judge = Judge::new(|q| match q.supervised {
+            Some(false) => Act::Say(CommandVerdict::Veto("not this one".into())),
+            _ => Act::Say(q.allow()),
+        });
+        let stage = Stage::with_hooks(backend, judges(&judge)).await;
+        let (card, enrollment) = stage.enroll(A).await;
+        let asked = queue(&stage, "DeviceInformation", enrollment).await;
+        let settings = queue(&stage, "Settings", enrollment).await;
+        assert_eq!(ask(&stage, &card).await, Some(asked.clone()));
+        assert_eq!(tells(&stage, &card, &asked, false).await, None);
+        assert_eq!(history(&stage, &settings).await, ["4 judge: not this one"]);
+    }
+}
+
 #[tokio::test]
 async fn other_hooks_are_asked_about_what_the_former_ones_allowed() {
     for backend in backends() {

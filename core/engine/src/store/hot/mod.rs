@@ -59,6 +59,8 @@ pub(crate) struct FoundCertificate {
     pub(crate) footing: i64,
     pub(crate) marks: Marks,
     pub(crate) os_version: Option<String>,
+    /// It has not said which product it is.
+    pub(crate) nameless: bool,
     /// It has reported before.
     pub(crate) reported: bool,
 }

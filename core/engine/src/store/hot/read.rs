@@ -85,6 +85,7 @@ pub(crate) async fn lock_and_load(
                 p.id, p.state, e.id, e.state, ch.poll, ch.sent_seq, ch.last_seen_at, ch.session_started_at,
                 ch.session_requests, ch.session_commands, ch.session_not_now, ps.due_at, c.first_report_at,
                 v.footing, v.marks, v.os_version,
+                CAST(CASE WHEN v.product_name IS NULL THEN 1 ELSE 0 END AS bigint),
                 {DELIVERY}
          FROM i
          JOIN certificate c ON c.tenant_id = i.tenant_id AND c.fingerprint = i.fingerprint
@@ -121,6 +122,7 @@ pub(crate) async fn lock_and_load(
             footing: row.opt_int(20)?.unwrap_or(0),
             marks: Marks::from_code(row.opt_int(21)?.unwrap_or(0)),
             os_version: row.opt_text(22)?,
+            nameless: row.int(23)? == 1,
         });
         if let (Some(id), Some(state)) = (row.opt_uuid(7)?, row.opt_int(8)?) {
             slot.holder = Some(Holder {
@@ -147,7 +149,7 @@ pub(crate) async fn lock_and_load(
                 session_not_now: row.int(17)?,
                 push_due_at: row.opt_int(18)?,
             });
-            slot.outstanding = delivery(&row, 23)?;
+            slot.outstanding = delivery(&row, 24)?;
         }
     }
     Ok((heads, found))

@@ -3,7 +3,6 @@
 //! Owns: comparing a section with what was known, its event, and that a device whose version or marks have changed stands on another
 //! footing. What an answer means is for `inventory`.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde_json::json;
@@ -13,8 +12,9 @@ use crate::actor::{Actor, Cause};
 use crate::clock::Micros;
 use crate::error::Result;
 use crate::event::{EventKind, NewEvent};
-use crate::ids::{CommandId, EnrollmentId};
+use crate::ids::{CommandId, EnrollmentId, TenantId};
 use crate::inventory::{Marks, Seen, merge};
+use crate::queue::{Hearing, Outcome};
 use crate::store::hot::Delivery;
 use crate::store::observations::{self, Place, Written};
 use crate::store::sql::{Batch, Tx};
@@ -22,6 +22,7 @@ use crate::store::sql::{Batch, Tx};
 /// An answer that tells something, of one request.
 pub(super) struct Told {
     place: Place,
+    tenant: TenantId,
     seen: Arc<Seen>,
     enrollment: EnrollmentId,
     command: CommandId,
@@ -42,9 +43,17 @@ impl Line<'_> {
         let Some(certificate) = &self.found.certificate else {
             return 0;
         };
-        let seen = self.named.as_ref().and_then(|delivery| self.told(delivery));
-        let moves = seen.is_some_and(|seen| self.moved(seen).is_some());
+        let moves = self
+            .telling()
+            .is_some_and(|seen| self.moved(seen).is_some());
         certificate.footing + i64::from(moves)
+    }
+
+    /// What this report tells and what will be kept of it.
+    pub(super) fn telling(&self) -> Option<&Arc<Seen>> {
+        let answers = self.hearing == Some(Hearing::Finished(Outcome::Acknowledged));
+        let delivery = self.named.as_ref().filter(|_| answers)?;
+        self.told(delivery)
     }
 
     fn moved(&self, seen: &Seen) -> Option<(Marks, Option<String>)> {
@@ -55,7 +64,8 @@ impl Line<'_> {
         let marks = certificate.marks.with(seen);
         let version = seen.own("OSVersion");
         let version = version.filter(|version| certificate.os_version.as_deref() != Some(version));
-        (marks != certificate.marks || version.is_some())
+        let product = seen.own("ProductName").is_some() && certificate.nameless;
+        (marks != certificate.marks || version.is_some() || product)
             .then(|| (marks, version.map(str::to_owned)))
     }
 
@@ -68,6 +78,7 @@ impl Line<'_> {
                     user_key: self.job.ask.user_key.clone(),
                     section: seen.section,
                 },
+                tenant: channel.tenant,
                 seen: seen.clone(),
                 enrollment: channel.enrollment,
                 command: delivery.open.command,
@@ -81,7 +92,6 @@ impl Line<'_> {
 pub(super) async fn keep(
     tx: &mut Tx,
     now: Micros,
-    tenants: &HashMap<EnrollmentId, crate::ids::TenantId>,
     writes: &mut Writes,
     batch: &mut Batch,
 ) -> Result<()> {
@@ -92,15 +102,14 @@ pub(super) async fn keep(
     let mut present = observations::present(tx, &places).await?;
     let mut written = Vec::with_capacity(places.len());
     for told in std::mem::take(&mut writes.told) {
-        let Some(tenant) = tenants.get(&told.enrollment).copied() else {
-            continue;
-        };
+        let tenant = told.tenant;
         let before = present.remove(&told.place);
         let (known, changed_at) = (before.is_some(), before.as_ref().map(|(_, at)| *at));
         let (value, changes) = merge(before.map(|(value, _)| value), &told.seen);
         let device = told.place.device;
         if let Some((marks, version)) = &told.footing {
-            observations::set_footing(tx, device, *marks, version.as_deref()).await?;
+            let product = told.seen.own("ProductName");
+            observations::set_footing(tx, device, *marks, version.as_deref(), product).await?;
         } else if changes.any() {
             observations::raise_revision(tx, device).await?;
         }

@@ -48,12 +48,7 @@ pub(super) async fn save(
             });
         }
     }
-    let tenants = lines
-        .iter()
-        .filter_map(|line| line.found.channel.as_ref())
-        .map(|channel| (channel.enrollment, channel.tenant))
-        .collect();
-    observe::keep(tx, now, &tenants, writes, batch).await?;
+    observe::keep(tx, now, writes, batch).await?;
     hot::finish(batch, now, &writes.leaving);
     hot::move_open(batch, &writes.moved);
     let channels: Vec<&Channel> = lines

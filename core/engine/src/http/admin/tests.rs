@@ -224,7 +224,7 @@ fn a_route_asks_for_a_tenant_exactly_when_its_path_names_one() {
 #[tokio::test]
 async fn every_route_is_closed_to_whoever_lacks_what_it_declares() {
     let stage = Stage::open().await;
-    let all = stage.operator_token(&["*"]).await;
+    let all = stage.operator_token(&["*", "commands:approve"]).await;
     let foreign = stage
         .tenant_token(&stage.theirs, &["*", "break-glass"])
         .await;

@@ -13,7 +13,7 @@ impl MigrationTrait for Migration {
     }
 
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        // per_hour: how many grave commands may leave in an hour. The row is also what nodes lock while they count.
+        // per_hour: how many destructive commands may leave in an hour. The row is also what nodes lock while they count.
         ddl::table(
             manager,
             "brake",
@@ -22,7 +22,7 @@ impl MigrationTrait for Migration {
              per_hour {int} NOT NULL",
         )
         .await?;
-        // Grave commands that have left within the last hour or two.
+        // Braking commands that have left within the last hour or two.
         ddl::table(
             manager,
             "brake_left",
@@ -34,10 +34,14 @@ impl MigrationTrait for Migration {
              PRIMARY KEY (tenant_id, left_at, enrollment_id, seq)",
         )
         .await?;
-        // grave: 0 no, 1 the brake counts it, 2 a second person has let it go.
+        // approvable: a person has sent it with a token that was a day old.
+        // braking: 0 no, 1 the brake counts it, 2 a second person has let it go.
         ddl::run(
             manager,
-            &["ALTER TABLE delivery ADD COLUMN grave {int} NOT NULL DEFAULT 0"],
+            &[
+                "ALTER TABLE delivery ADD COLUMN braking {int} NOT NULL DEFAULT 0",
+                "ALTER TABLE command ADD COLUMN approvable {int} NOT NULL DEFAULT 0",
+            ],
         )
         .await
     }

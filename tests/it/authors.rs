@@ -6,6 +6,7 @@ use std::process::Command;
 use pomona_tests::{checkout, guest, pomona_binary};
 use serde_json::{Value, json};
 
+use crate::outside::rewritten_file;
 use crate::stage::{Stage, shown};
 
 /// A folder outside of the checkout, and the program. What is built for all tests of a run is built once.
@@ -170,6 +171,22 @@ fn a_new_project_passes_and_what_is_wrong_with_it_is_told() {
     let said = desk.good(&["test", package, "--only", "first"]);
     assert!(said.contains("1 of 1 fixtures passed"), "{said}");
 
+    // A question that no server asks is answered, and noted.
+    desk.change(
+        "supper/fixtures/first.json",
+        "\"EraseDevice\"",
+        "\"DeviceLock\"",
+    );
+    let said = desk.plugin(&["test", "supper"]).all();
+    assert!(said.contains("a server never asks this"), "{said}");
+    desk.change(
+        "supper/fixtures/first.json",
+        "\"DeviceLock\"",
+        "\"EraseDevice\"",
+    );
+    let said = desk.good(&["test", "supper"]);
+    assert!(!said.contains("a server never asks this"), "{said}");
+
     desk.change(
         "supper/src/lib.rs",
         "Ok(allow())",
@@ -192,6 +209,21 @@ fn a_new_project_passes_and_what_is_wrong_with_it_is_told() {
         said.contains("first.json:5: /input/device/platform: expected one of"),
         "{said}"
     );
+}
+
+#[test]
+fn settings_that_a_server_would_refuse_fail_their_fixture() {
+    let desk = Desk::new();
+    let package = rewritten_file(
+        &guest("quiet-hours").unwrap(),
+        "fixtures/open.json",
+        |text| text.replace("\"windows\": [{", "\"windows\": 7, \"was\": [{"),
+    );
+    let file = desk.files.path().join("wrong.pomona");
+    std::fs::write(&file, package).unwrap();
+    let said = desk.bad(&["test", "wrong.pomona", "--only", "open"]);
+    assert!(said.contains("/settings/windows"), "{said}");
+    assert!(said.contains("the settings' schema refuses it"), "{said}");
 }
 
 #[test]

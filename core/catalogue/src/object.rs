@@ -234,6 +234,20 @@ pub struct Key {
 }
 
 impl Key {
+    /// What an array's item is: the one thing that the array holds, or of several the one that the item's own `Item` names.
+    pub fn of_item<'a, 'b>(
+        held: &'a [Self],
+        item: impl FnOnce() -> Option<&'b str>,
+    ) -> Option<&'a Self> {
+        match held {
+            [one] => Some(one),
+            several => {
+                let word = item()?;
+                several.iter().find(|one| one.name == word)
+            }
+        }
+    }
+
     /// The name of what an array holds, where all it holds is alike.
     pub const EACH: &'static str = "*";
     /// The name of a member whose name is free.

@@ -232,7 +232,7 @@ impl Walk<'_> {
         for (place, item) in items.iter().enumerate() {
             let before = self.findings.len();
             let here = joined(path, &place.to_string());
-            match alternative(held, item) {
+            match Key::of_item(held, || item.get("Item")?.as_str()) {
                 Some(one) => self.key(&here, one, item, outer, told),
                 None => self.say(&here, outer, (Cause::Unknown, Weight::Open)),
             }
@@ -314,16 +314,5 @@ fn joined(path: &str, name: &str) -> String {
     match path {
         "" => name.to_owned(),
         path => format!("{path}/{name}"),
-    }
-}
-
-/// What an array's item is: the one thing that the array holds, or of several the one that its `Item` names.
-fn alternative<'a>(held: &'a [Key], item: &Value) -> Option<&'a Key> {
-    match held {
-        [one] => Some(one),
-        several => {
-            let word = item.get("Item")?.as_str()?;
-            several.iter().find(|one| one.name == word)
-        }
     }
 }

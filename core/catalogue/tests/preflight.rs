@@ -606,3 +606,37 @@ fn odd_bodies_end_in_a_verdict() {
         }
     }
 }
+
+#[test]
+fn what_may_have_changed_since_is_worth_asking_again() {
+    for (target, id, asks) in [
+        (
+            json!({ "platform": "iOS", "version": "16.0", "supervised": true }),
+            "DeviceConfigured",
+            None,
+        ),
+        (
+            json!({ "platform": "macOS", "version": "10.12", "supervised": true }),
+            "RestartDevice",
+            Some("OSVersion"),
+        ),
+        (
+            json!({ "platform": "iOS", "version": "17.4", "supervised": false }),
+            "EnableLostMode",
+            None,
+        ),
+    ] {
+        let told = command(target.clone(), id, json!({ "Message": "a" }));
+        let ask = told.findings.iter().find_map(|finding| {
+            let refuses = finding.weight == Weight::Refuses;
+            finding.ask.as_deref().filter(|_| refuses)
+        });
+        match asks {
+            Some(query) => assert!(
+                ask.is_some_and(|ask| ask.contains(query)),
+                "{target} {id}: {ask:?}"
+            ),
+            None => assert_eq!(ask, None, "{target} {id}"),
+        }
+    }
+}

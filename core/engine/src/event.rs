@@ -83,7 +83,7 @@ kinds! {
     CommandExpired = "command_expired",
     /// A hook refused a command before it was queued for this enrollment.
     CommandRefused = "command_refused",
-    /// A second person has let a command go that cannot be taken back.
+    /// A second person has let a destructive command go.
     CommandApproved = "command_approved",
     /// A delivery hook, or the brake, held a command back.
     CommandHeld = "command_held",

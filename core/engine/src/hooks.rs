@@ -2,7 +2,7 @@
 //!
 //! Owns: the traits, the order in which hooks run, their budgets and what happens when one fails. A hook never
 //! sees a transaction and never writes: it returns decisions and effects, and the engine commits them. Without
-//! hooks nothing is paid: a command is judged only where a hook says that it wants to see its request type.
+//! hooks nothing is paid: a hook is asked only about commands of which it says that it wants to see their request type.
 //!
 //! Lifelines are never put before a hook: `CheckOut`, `TokenUpdate`, bootstrap tokens, certificate renewal, the engine's
 //! own declarative sync, and commands sent with break-glass. Hooks are told of them afterwards, by events.
@@ -406,8 +406,8 @@ impl std::fmt::Debug for Hooks {
     }
 }
 
-/// Commands that cannot be taken back once a device has run them.
-pub(crate) fn destructive(request_type: &str) -> bool {
+/// Commands that an automation does not send while a hook that judges them gives no answer.
+pub(crate) fn fails_closed(request_type: &str) -> bool {
     matches!(
         request_type,
         "EraseDevice"

@@ -157,10 +157,15 @@ async fn a_renewal_keeps_the_queue_and_ends_the_old_certificate_at_the_first_rep
         let (old, enrollment) = stage.enroll(A).await;
         let uuid = queue(&stage, "DeviceInformation", enrollment).await;
         let new = stage.card("renewal", Some(A), Some(enrollment)).await;
+        let older = "UPDATE device SET os_version = '26.0', marks = 3";
+        stage.sql.run(older).await;
         assert_eq!(
             stage.send(&new, true, authenticate(A)).await.0,
             StatusCode::OK
         );
+        // A renewal tells which version the device has by now; what is known of it otherwise stays.
+        let known = "SELECT os_version || ' ' || marks FROM device";
+        assert_eq!(stage.sql.texts(known).await, ["27.0 3"]);
         let (status, body) = stage.send(&old, false, idle(A)).await;
         assert_eq!(
             (status, command_uuid(&body)),

@@ -416,6 +416,11 @@ mod tests {
                 assert_eq!(shows_member(&granted.devices, member), core, "{member}");
             }
             assert!(matches!(seen.platform, device::Platform::Ipados));
+            assert!(matches!(seen.kind, device::EnrollmentKind::Profile));
+            let mut by_school = from.clone();
+            by_school.marks.ade = Some(true);
+            let seen = snapshot(&granted, &by_school);
+            assert!(matches!(seen.kind, device::EnrollmentKind::Automated));
             assert_eq!(seen.revision, 7);
             assert!(shows_member(&granted.devices, "revision"));
         }

@@ -51,7 +51,7 @@ scopes! {
     CommandsRead = "commands:read",
     /// Send and cancel commands.
     CommandsSend = "commands:send",
-    /// Let commands go that cannot be taken back and were sent by somebody else.
+    /// Let destructive commands go that somebody else has sent.
     CommandsApprove = "commands:approve",
     /// See enrollment links.
     EnrollRead = "enroll:read",

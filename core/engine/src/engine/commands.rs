@@ -26,7 +26,7 @@ use crate::enrollment::EnrollmentState;
 use crate::error::{Error, Result};
 use crate::event::{Event, EventKind, NewEvent};
 use crate::hooks::{Amendment, CommandDraft};
-use crate::ids::{CommandId, EnrollmentId, TenantId};
+use crate::ids::{CommandId, EnrollmentId, TenantId, TokenId};
 use crate::queue::brake;
 use crate::store::queue::{self as rows, Entry, NewCommand, Target};
 use crate::store::sql::Tx;
@@ -59,8 +59,8 @@ pub enum CommandBody {
 }
 
 impl CommandBody {
-    /// The `RequestType`, if the command cannot be taken back on some kind of device.
-    pub(crate) fn grave(&self) -> Option<String> {
+    /// The `RequestType`, if the command is destructive for some kind of device.
+    pub(crate) fn destructive(&self) -> Option<String> {
         let (request_type, command) = match self {
             Self::Raw(bytes) => {
                 let envelope = CommandEnvelope::parse(bytes).ok()?;
@@ -71,7 +71,7 @@ impl CommandBody {
                 (name.to_owned(), command.clone())
             }
         };
-        brake::grave(&request_type, &command, None).then_some(request_type)
+        brake::destructive(&request_type, &command, None).then_some(request_type)
     }
 }
 
@@ -102,6 +102,8 @@ pub struct Enqueue {
     pub break_glass: bool,
     /// Send it although the catalogue says that the device refuses it. A right of its own.
     pub force: bool,
+    /// The token with which a person sends it: what a second person may let go past the brake is sent with one that is a day old.
+    pub token: Option<TokenId>,
     /// Why it is sent, for the timeline.
     pub reason: Option<String>,
 }
@@ -122,6 +124,7 @@ impl Enqueue {
             dry_run: false,
             break_glass: false,
             force: false,
+            token: None,
             reason: None,
         }
     }
@@ -280,6 +283,7 @@ impl Engine {
             )));
         }
         let blanks: BTreeSet<String> = template::blanks(&body).into_iter().collect();
+        template::check(&blanks, &request_type, &command_dictionary(&body))?;
         let mut prepared = Prepared {
             tenant,
             actor,
@@ -425,6 +429,7 @@ impl Engine {
             depth: prepared.cause.depth,
             break_glass: request.break_glass,
             whole: prepared.looked.whole,
+            approvable: prepared.looked.approvable,
         })
     }
 
@@ -480,7 +485,7 @@ impl Engine {
                 inputs_sealed,
                 not_before: command.not_before.max(deferred),
                 footing: prepared.looked.footing(target.enrollment),
-                grave: prepared.looked.grave(target.enrollment),
+                braking: prepared.looked.braking(target.enrollment),
             });
         }
         rows::insert_deliveries(tx, now, command, &entries).await?;

@@ -14,7 +14,7 @@ use serde_json::json;
 use super::commands::refused_now;
 use super::{Engine, UserAuthenticatePolicy};
 use crate::actor::Actor;
-use crate::clock::MINUTE;
+use crate::clock::{MINUTE, Micros};
 use crate::declarations;
 use crate::enrollment::Refusal;
 use crate::error::{Error, Result};
@@ -294,15 +294,8 @@ impl Engine {
             None => return Err(Error::internal("reading a command body", "it is missing")),
         };
         let (actor, break_glass) = origin;
-        // A command sent with break-glass is a lifeline.
-        let counts = request.told && snapshot.user_key.is_empty();
-        if let Some(seen) = seen.filter(|_| counts) {
-            if let Some(told) = seen.value.as_object().filter(|_| seen.of_facts()) {
-                snapshot::tell_section(&mut snapshot, seen.section, told, now);
-            }
-            snapshot.marks = snapshot.marks.with(seen);
-            let version = seen.own("OSVersion").map(str::to_owned);
-            snapshot.os_version = version.or(snapshot.os_version);
+        if let Some(seen) = seen.filter(|_| request.told) {
+            as_told(&mut snapshot, seen, now);
         }
         let command = command_dictionary(&body);
         let refused = match request.moved {
@@ -312,6 +305,7 @@ impl Engine {
         let verdict = if let Some(reason) = refused {
             Verdict::Refuse { reason }
         } else if break_glass {
+            // A lifeline, before which no hook is put.
             Verdict::Allow {
                 until: now + MINUTE,
             }
@@ -423,6 +417,22 @@ impl Engine {
             der: identity.certificate.to_vec(),
             named,
         }))
+    }
+}
+
+/// The device as it is by what it tells now, which is kept together with what it is handed.
+fn as_told(snapshot: &mut DeviceSnapshot, seen: &Seen, now: Micros) {
+    if !snapshot.user_key.is_empty() {
+        return;
+    }
+    if let Some(told) = seen.value.as_object().filter(|_| seen.of_facts()) {
+        snapshot::tell_section(snapshot, seen.section, told, now);
+    }
+    snapshot.marks = snapshot.marks.with(seen);
+    let product = || seen.own("ProductName").map(str::to_owned);
+    snapshot.product_name = snapshot.product_name.take().or_else(product);
+    if let Some(version) = seen.own("OSVersion") {
+        snapshot.os_version = Some(version.to_owned());
     }
 }
 

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::{
     Budget, CHAIN_BUDGET, COMMAND_BUDGET, Change, CommandAmendHook, CommandDraft, CommandVerdict,
-    DeviceSnapshot, Hooks, Stage, UNASKED_VALID, destructive, failed,
+    DeviceSnapshot, Hooks, Stage, UNASKED_VALID, failed, fails_closed,
 };
 use crate::actor::ActorKind;
 use crate::clock::{DAY, Micros};
@@ -167,7 +167,7 @@ impl Hooks {
                 Err(error) => {
                     failed("command-validate", name, &error);
                     let automation = draft.actor != ActorKind::Person;
-                    if automation && destructive(&draft.request_type) {
+                    if automation && fails_closed(&draft.request_type) {
                         vetoes.push(format!("{name} could not be asked"));
                     } else {
                         until = until.min(soon);

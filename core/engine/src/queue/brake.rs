@@ -1,6 +1,6 @@
-//! Which commands are grave, and when the next of them may leave.
+//! Which commands are destructive, and when the next of them may leave.
 //!
-//! A grave command cannot be taken back once the device has run it. However they came to be queued, only so many of a tenant leave in an hour, so
+//! A destructive command cannot be taken back once the device has run it. However they came to be queued, only so many of a tenant leave in an hour, so
 //! that a stolen token or a slip does not take a whole fleet along (A4); the others wait, and can be cancelled meanwhile.
 
 use plist::Dictionary;
@@ -10,7 +10,7 @@ use crate::clock::{HOUR, Micros};
 
 /// Where a delivery stands with the brake.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Grave {
+pub(crate) enum Braking {
     /// It is no concern of the brake's.
     #[default]
     No,
@@ -20,7 +20,7 @@ pub(crate) enum Grave {
     Approved,
 }
 
-impl Grave {
+impl Braking {
     pub(crate) fn code(self) -> i64 {
         match self {
             Self::No => 0,
@@ -38,11 +38,15 @@ impl Grave {
     }
 }
 
-/// How many grave commands of a tenant leave in an hour where nobody has said otherwise.
+/// How many destructive commands of a tenant leave in an hour where nobody has said otherwise.
 pub(crate) const PER_HOUR: i64 = 10;
 
-/// Whether a command is grave for a device; `product_name` is what the device says it is, if that is known.
-pub(crate) fn grave(request_type: &str, command: &Dictionary, product_name: Option<&str>) -> bool {
+/// Whether a command is destructive for a device; `product_name` is what the device says it is, if that is known.
+pub(crate) fn destructive(
+    request_type: &str,
+    command: &Dictionary,
+    product_name: Option<&str>,
+) -> bool {
     let truth = |key: &str| command.get(key).and_then(plist::Value::as_boolean);
     match request_type {
         "EraseDevice" | "EnableLostMode" | "ClearPasscode" => true,
@@ -62,7 +66,11 @@ pub(crate) fn grave(request_type: &str, command: &Dictionary, product_name: Opti
         // Our own enrollment profile: the device would be out of reach.
         "RemoveProfile" => {
             let identifier = command.get("Identifier").and_then(plist::Value::as_string);
-            identifier.is_some_and(|identifier| identifier.starts_with(crate::identity::OWN_PREFIX))
+            // What is filled in later may be it as well.
+            identifier.is_some_and(|identifier| {
+                identifier.starts_with(crate::identity::OWN_PREFIX)
+                    || identifier.contains("{{input:")
+            })
         }
         "DeleteUser" => {
             truth("ForceDeletion") == Some(true) || truth("DeleteAllUsers") == Some(true)
@@ -73,7 +81,7 @@ pub(crate) fn grave(request_type: &str, command: &Dictionary, product_name: Opti
 
 /// Whether the brake is asked before a delivery goes: it counts, and has never left.
 pub(crate) fn braked(open: &Open) -> bool {
-    open.grave == Grave::Counted && open.sends == 0
+    open.braking == Braking::Counted && open.sends == 0
 }
 
 /// Until when nothing more may leave, if that is so: `left` are the times of those that have, the newest first.
@@ -91,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_command_is_grave_by_what_it_does_to_the_device() {
+    fn a_command_is_destructive_by_what_it_does_to_the_device() {
         let with = |key: &str, value: plist::Value| {
             let mut command = Dictionary::new();
             command.insert(key.to_owned(), value);
@@ -123,12 +131,13 @@ mod tests {
             ("DeleteUser", force(), None, true),
             ("DeleteUser", all(), None, true),
             ("RemoveProfile", named("pomona.x.profile"), None, true),
+            ("RemoveProfile", named("{{input:which}}"), None, true),
             ("RemoveProfile", named("com.example.wifi"), None, false),
             ("RestartDevice", Dictionary::new(), None, false),
             ("InstallProfile", force(), None, false),
         ] {
             assert_eq!(
-                grave(request_type, &command, product),
+                destructive(request_type, &command, product),
                 expected,
                 "{request_type} {command:?} {product:?}"
             );

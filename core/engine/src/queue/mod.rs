@@ -1,7 +1,7 @@
 //! The rules of the command queue, as pure functions over values.
 //!
-//! Owns: what a report means (`hear`), which command is next (`choose`) and what cancelling does
-//! (`cancel`). Never sees a transaction, a clock or a row. The numbers Q1 to Q15 in comments are the
+//! Owns: what a report means (`hear`), which command is next (`choose`), what cancelling does
+//! (`cancel`), and which commands are destructive and when the next of them may leave (`brake`). Never sees a transaction, a clock or a row. The numbers Q1 to Q15 in comments are the
 //! invariants that these rules carry; ARCHITECTURE.md lists them.
 //!
 //! Two things are kept apart: the server's *disposition* of a delivery, and the device's *first outcome*. An
@@ -144,7 +144,7 @@ pub(crate) struct Open {
     /// On which footing of its device it was judged; [`NEVER`] if it is not to be judged again.
     pub(crate) footing: i64,
     /// Where it stands with the brake.
-    pub(crate) grave: brake::Grave,
+    pub(crate) braking: brake::Braking,
     /// Where it stands.
     pub(crate) state: OpenState,
     /// How often it was sent.

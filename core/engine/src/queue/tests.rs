@@ -8,7 +8,7 @@ use super::*;
 fn open(seq: i64) -> Open {
     Open {
         footing: NEVER,
-        grave: brake::Grave::No,
+        braking: brake::Braking::No,
         seq,
         command: CommandId(Uuid::from_u128(seq as u128)),
         request_type: "DeviceInformation".into(),

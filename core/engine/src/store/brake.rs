@@ -1,15 +1,18 @@
-//! Grave commands that have left, and how many may.
+//! Braking commands that have left, and how many may.
 //!
-//! Owns: the rows of `brake` and `brake_left`. The tenant's row is locked while it is counted, so that two nodes together let no more leave
-//! than one.
+//! Owns: the rows of `brake` and `brake_left`, how a delivery is let go, and which tokens have a part in that. The tenant's row is locked while it is
+//! counted, so that two nodes together let no more leave than one.
 
 use super::sql::{Tx, args};
 use crate::clock::{HOUR, Micros};
 use crate::error::Result;
 use crate::ids::{CommandId, DeviceId, EnrollmentId, TenantId, TokenId};
-use crate::queue::brake::{Grave, PER_HOUR, holds};
+use crate::queue::brake::{Braking, PER_HOUR, holds};
 
-/// Until when no grave command of a tenant may leave, if that is so.
+/// How old a token is that has a part in letting a command go.
+const SEASON: Micros = 24 * HOUR;
+
+/// Until when no destructive command of a tenant may leave, if that is so.
 pub(crate) async fn until(tx: &mut Tx, now: Micros, tenant: TenantId) -> Result<Option<Micros>> {
     tx.execute(
         "INSERT INTO brake (tenant_id, per_hour) VALUES (?, ?) ON CONFLICT DO NOTHING",
@@ -32,7 +35,7 @@ pub(crate) async fn until(tx: &mut Tx, now: Micros, tenant: TenantId) -> Result<
     Ok(holds(now, per_hour, &left))
 }
 
-/// A grave command leaves.
+/// A destructive command leaves.
 pub(crate) async fn leaves(
     tx: &mut Tx,
     now: Micros,
@@ -53,11 +56,13 @@ pub(crate) async fn leaves(
     Ok(())
 }
 
-/// When a token was made.
-pub(crate) async fn token_since(tx: &mut Tx, token: TokenId) -> Result<Option<Micros>> {
+/// Whether a token is as old as one must be that has a part in letting a command go. Else whoever has stolen a token that makes tokens would be two
+/// people at once.
+pub(crate) async fn seasoned(tx: &mut Tx, now: Micros, token: TokenId) -> Result<bool> {
     let sql = "SELECT created_at FROM api_token WHERE id = ?";
     let row = tx.query_one(sql, args![token.0]).await?;
-    row.map(|row| row.int(0)).transpose()
+    let since = row.map(|row| row.int(0)).transpose()?;
+    Ok(since.is_some_and(|since| since + SEASON <= now))
 }
 
 /// Lets a command go on every channel where the brake counts it; says where. The caller holds the locks of the devices' head rows.
@@ -68,14 +73,14 @@ pub(crate) async fn approve(
 ) -> Result<Vec<(DeviceId, EnrollmentId)>> {
     let rows = tx
         .query(
-            "UPDATE delivery SET grave = ?,
+            "UPDATE delivery SET braking = ?,
                 not_before = (SELECT c.not_before FROM command c WHERE c.id = delivery.command_id)
-             WHERE tenant_id = ? AND command_id = ? AND grave = ? RETURNING device_id, enrollment_id",
+             WHERE tenant_id = ? AND command_id = ? AND braking = ? AND sends = 0 RETURNING device_id, enrollment_id",
             args![
-                Grave::Approved.code(),
+                Braking::Approved.code(),
                 tenant,
                 command,
-                Grave::Counted.code()
+                Braking::Counted.code()
             ],
         )
         .await?;

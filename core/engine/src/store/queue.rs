@@ -15,7 +15,7 @@ use crate::enrollment::EnrollmentState;
 use crate::error::Result;
 use crate::ids::{CommandId, DeviceId, EnrollmentId, TenantId};
 use crate::inventory::Marks;
-use crate::queue::brake::Grave;
+use crate::queue::brake::Braking;
 
 /// A channel that a command is meant for.
 #[derive(Clone, Copy, Debug)]
@@ -146,6 +146,8 @@ pub(crate) struct NewCommand {
     pub(crate) break_glass: bool,
     /// Its answers tell all that there is, not a selection.
     pub(crate) whole: bool,
+    /// A second person may let it go past the brake.
+    pub(crate) approvable: bool,
 }
 
 /// Writes the command's row.
@@ -157,8 +159,8 @@ pub(crate) async fn insert_command(
 ) -> Result<()> {
     tx.execute(
         "INSERT INTO command (id, tenant_id, command_uuid, request_type, body_hash, priority, not_before, not_after,
-            after_command_id, actor_kind, actor_id, cause, correlation_id, depth, break_glass, targets, created_at)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            after_command_id, actor_kind, actor_id, cause, correlation_id, depth, break_glass, approvable, targets, created_at)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         args![
             new.id,
             new.tenant,
@@ -175,6 +177,7 @@ pub(crate) async fn insert_command(
             new.correlation,
             new.depth,
             i64::from(new.break_glass),
+            i64::from(new.approvable),
             i64::try_from(targets).unwrap_or(i64::MAX),
             now
         ],
@@ -193,7 +196,7 @@ pub(crate) struct Entry {
     /// The footing on which it was judged.
     pub(crate) footing: i64,
     /// Whether the brake counts it.
-    pub(crate) grave: Grave,
+    pub(crate) braking: Braking,
 }
 
 /// Takes the next number of each channel.
@@ -247,17 +250,17 @@ pub(crate) async fn insert_deliveries(
             Column::Int(entries.iter().map(|e| e.footing).collect()),
         ),
         (
-            "grave",
-            Column::Int(entries.iter().map(|e| e.grave.code()).collect()),
+            "braking",
+            Column::Int(entries.iter().map(|e| e.braking.code()).collect()),
         ),
     ];
     tx.execute_over(
         rows,
         "INSERT INTO delivery (enrollment_id, seq, tenant_id, device_id, command_id, command_uuid, request_type,
             body_hash, priority, not_before, not_after, after_command_id, state, sends, notnow_count, notnow_poll,
-            inputs_sealed, created_at, footing, whole, grave)
+            inputs_sealed, created_at, footing, whole, braking)
          SELECT i.enrollment_id, i.seq, ?, i.device_id, ?, ?, ?, ?, ?, i.not_before, ?, ?, 0, 0, 0, 0,
-            i.inputs_sealed, ?, i.footing, ?, i.grave FROM i",
+            i.inputs_sealed, ?, i.footing, ?, i.braking FROM i",
         args![
             command.tenant,
             command.id,
@@ -489,15 +492,16 @@ pub(crate) async fn command_exists(
         .is_some())
 }
 
-/// Who sent a command; none inside for the system. Nothing when the tenant has no such command.
+/// Who sent a command, and whether a second person may let it go past the brake. Nothing when the tenant has no such command.
 pub(crate) async fn sender(
     tx: &mut Tx,
     tenant: TenantId,
     command: CommandId,
-) -> Result<Option<Option<Uuid>>> {
-    let sql = "SELECT actor_id FROM command WHERE id = ? AND tenant_id = ?";
+) -> Result<Option<(Option<Uuid>, bool)>> {
+    let sql = "SELECT actor_id, approvable FROM command WHERE id = ? AND tenant_id = ?";
     let row = tx.query_one(sql, args![command, tenant]).await?;
-    row.map(|row| row.opt_uuid(0)).transpose()
+    row.map(|row| Ok((row.opt_uuid(0)?, row.int(1)? == 1)))
+        .transpose()
 }
 
 /// Who sent a command, and whether it was sent with break-glass.

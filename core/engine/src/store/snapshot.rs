@@ -215,3 +215,52 @@ pub(crate) async fn enrolled(
         .map(|row| Ok((DeviceId(row.uuid(0)?), EnrollmentId(row.uuid(1)?))))
         .collect()
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_a_device_tells_stands_before_what_is_said_of_it() {
+        let said = KnownFact {
+            name: "supervised".into(),
+            value: json!(true),
+            source: "person:a".into(),
+            observed_at: 1,
+        };
+        let mut snapshot = DeviceSnapshot {
+            facts: vec![said],
+            ..DeviceSnapshot::default()
+        };
+        let told = json!({
+            "IsSupervised": false, "BatteryLevel": 0.5, "Long": "x".repeat(20_000), "OSVersion": "26.1",
+        });
+        tell_section(&mut snapshot, "device", told.as_object().unwrap(), 7);
+        let facts: Vec<_> = snapshot
+            .facts
+            .iter()
+            .map(|fact| {
+                (
+                    fact.name.as_str(),
+                    &fact.value,
+                    fact.source.as_str(),
+                    fact.observed_at,
+                )
+            })
+            .collect();
+        assert_eq!(
+            facts,
+            [
+                ("supervised", &json!(false), "device", 7),
+                ("device.is-supervised", &json!(false), "device", 7),
+                ("device.os-version", &json!("26.1"), "device", 7),
+            ]
+        );
+        let many = (0..1_000).map(|n| (format!("Key{n}"), json!(n))).collect();
+        tell_section(&mut snapshot, "security", &many, 8);
+        assert_eq!(snapshot.facts.len(), MOST_FACTS as usize);
+    }
+}

@@ -23,7 +23,7 @@ use crate::enrollment::{CertificateState, Refusal, Standing, bind};
 use crate::error::{Error, Result};
 use crate::event::{EventKind, NewEvent};
 use crate::ids::{CommandId, EnrollmentId, TenantId};
-use crate::queue::brake::{self, Grave};
+use crate::queue::brake::{self, Braking};
 use crate::queue::{
     Choice, Disposition, Heard, Hearing, Known, Open, OpenState, Outcome, Rules, Verdict, choose,
     hear,
@@ -41,8 +41,8 @@ use save::Writes;
 /// An `Idle` after this much silence begins a new session.
 const SESSION_GAP: Micros = 30 * SECOND;
 
-/// Why a grave command waits.
-const BRAKE: &str = "as many commands that cannot be taken back have left in the last hour as may; a second person can let it go";
+/// Why a destructive command waits.
+const BRAKE: &str = "as many destructive commands have left in the last hour as may; it goes when its turn comes, or when a second person lets it go";
 
 /// The lines of one request on its way through the group.
 struct Line<'a> {
@@ -358,11 +358,11 @@ impl<'a> Line<'a> {
         }))
     }
 
-    /// Until when the brake holds grave commands, if one of them is about to go for the first time.
+    /// Until when the brake holds destructive commands, if one of them is about to go for the first time.
     async fn braked(&self, tx: &mut Tx, now: Micros) -> Result<Option<Micros>> {
-        let grave = self.candidates.iter().any(|one| brake::braked(&one.open));
+        let destructive = self.candidates.iter().any(|one| brake::braked(&one.open));
         match &self.found.channel {
-            Some(channel) if grave => store::brake::until(tx, now, channel.tenant).await,
+            Some(channel) if destructive => store::brake::until(tx, now, channel.tenant).await,
             _ => Ok(None),
         }
     }
@@ -751,9 +751,9 @@ async fn bodies(
     Ok(out)
 }
 
-/// Whether the brake counts a delivery that has just been chosen: a grave one, the first time.
+/// Whether the brake counts a delivery that has just been chosen: a destructive one, the first time.
 fn leaves(open: &Open) -> bool {
-    open.grave != Grave::No && open.sends == 1
+    open.braking != Braking::No && open.sends == 1
 }
 
 fn outcome_body(delivery: &Delivery, outcome: Outcome, job: &ReportJob) -> serde_json::Value {

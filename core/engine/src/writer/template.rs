@@ -3,7 +3,7 @@
 //! Owns: the form of a blank, `{{input:NAME}}`, and filling it. A value is text inside the XML of a property
 //! list, so it is escaped; it can never close a tag. The result is pinned by the writer at the first sending.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::{Error, Result};
 
@@ -32,6 +32,54 @@ pub(crate) fn blanks(body: &[u8]) -> Vec<String> {
         }
     });
     names
+}
+
+/// Whether blanks stand for values alone: what a command does, and which keys it has, is known when it is queued and judged.
+///
+/// # Errors
+/// [`Error::Invalid`] for a name that is none, and for a blank in the `RequestType` or in the name of a key.
+pub(crate) fn check(
+    blanks: &BTreeSet<String>,
+    request_type: &str,
+    command: &plist::Dictionary,
+) -> Result<()> {
+    if let Some(name) = blanks.iter().find(|name| !is_name(name)) {
+        return Err(Error::Invalid(format!(
+            "{:?} names no input; a name has 1 to 64 letters, digits, `_`, `.` or `-`",
+            name.chars().take(64).collect::<String>()
+        )));
+    }
+    if has_blank(request_type) || keys_have_blanks(command) {
+        return Err(Error::Invalid(
+            "a blank stands for a value; neither the RequestType nor the name of a key can be one"
+                .into(),
+        ));
+    }
+    Ok(())
+}
+
+fn is_name(name: &str) -> bool {
+    let fits = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+    (1..=64).contains(&name.len()) && name.chars().all(fits)
+}
+
+/// Whether a text holds a blank, or a part of one.
+fn has_blank(text: &str) -> bool {
+    text.contains("{{input:")
+}
+
+fn keys_have_blanks(dictionary: &plist::Dictionary) -> bool {
+    dictionary
+        .iter()
+        .any(|(key, value)| has_blank(key) || holds_blank_keys(value))
+}
+
+fn holds_blank_keys(value: &plist::Value) -> bool {
+    match value {
+        plist::Value::Dictionary(inner) => keys_have_blanks(inner),
+        plist::Value::Array(items) => items.iter().any(holds_blank_keys),
+        _ => false,
+    }
 }
 
 /// Fills the blanks. A blank without an input stays as it is; enqueueing refuses that beforehand.
@@ -100,6 +148,60 @@ mod tests {
             .iter()
             .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
             .collect()
+    }
+
+    #[test]
+    fn a_blank_stands_for_a_value_and_nothing_else() {
+        let looked = |body: &str| {
+            let xml = format!("<plist version=\"1.0\"><dict>{body}</dict></plist>");
+            let value = plist::Value::from_reader_xml(xml.as_bytes()).unwrap();
+            let command = value.into_dictionary().unwrap();
+            let request_type = command.get("RequestType").and_then(plist::Value::as_string);
+            let request_type = request_type.unwrap_or_default().to_owned();
+            let blanks = blanks(xml.as_bytes()).into_iter().collect();
+            check(&blanks, &request_type, &command).map_err(|error| error.to_string())
+        };
+        let kind = "<key>RequestType</key><string>Settings</string>";
+        assert_eq!(
+            looked(&format!(
+                "{kind}<key>A</key><string>{{{{input:room.1}}}}</string>"
+            )),
+            Ok(())
+        );
+        for (body, said) in [
+            (
+                "<key>RequestType</key><string>{{input:what}}</string>".to_owned(),
+                "stands for a value",
+            ),
+            (
+                "<key>RequestType</key><string>Erase{{input:what}}</string>".to_owned(),
+                "stands for a value",
+            ),
+            (
+                format!("{kind}<key>{{{{input:key}}}}</key><true/>"),
+                "stands for a value",
+            ),
+            (
+                format!(
+                    "{kind}<key>A</key><array><dict><key>{{{{input:key}}}}</key><true/></dict></array>"
+                ),
+                "stands for a value",
+            ),
+            // One that swallows what stands between would make another command of it.
+            (
+                format!(
+                    "{kind}<key>A</key><string>{{{{input:</string><key>B</key><false/><key>C</key><string>}}}}</string>"
+                ),
+                "names no input",
+            ),
+            (
+                format!("{kind}<key>A</key><string>{{{{input:}}}}</string>"),
+                "names no input",
+            ),
+        ] {
+            let error = looked(&body).unwrap_err();
+            assert!(error.contains(said), "{body}: {error}");
+        }
     }
 
     #[test]

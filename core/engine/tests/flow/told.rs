@@ -181,6 +181,32 @@ async fn a_command_that_waits_is_judged_again_when_the_device_has_become_another
 }
 
 #[tokio::test]
+async fn a_device_that_says_only_later_what_it_is_is_judged_from_then_on() {
+    for backend in backends() {
+        let stage = Stage::new(backend).await;
+        let (card, channel) = stage.enroll(A).await;
+        stage.sql.run("UPDATE device SET product_name = NULL").await;
+        let names = queries(&["ProductName"]);
+        let asked = queue(
+            &stage,
+            body("DeviceInformation", &[("Queries", names)]),
+            channel,
+        )
+        .await;
+        let done = enqueue(&stage, Enqueue::new(body("UserList", &[]), vec![channel])).await;
+        assert!(done.targets[0].accepted && done.preflight.is_empty());
+        assert_eq!(poll(&stage, &card).await, Some(asked.clone()));
+        let phone = "<key>ProductName</key><string>iPhone16,1</string>";
+        assert_eq!(tell(&stage, &card, &asked, &device(phone)).await, None);
+        let ended = stage
+            .sql
+            .texts("SELECT reason FROM delivery_history WHERE request_type = 'UserList'")
+            .await;
+        assert!(ended[0].contains("Shared iPad"), "{ended:?}");
+    }
+}
+
+#[tokio::test]
 async fn what_is_told_is_kept_and_only_what_is_new_is_an_event() {
     for backend in backends() {
         let stage = Stage::new(backend).await;

@@ -1,6 +1,6 @@
 //! `pomona catalogue check`: the verdict on something before it is sent.
 //!
-//! Owns: how a kind of device and values are given on the command line. The verdict is the catalogue's.
+//! Owns: how a kind of device is given on the command line; values are for `given`. The verdict is the catalogue's.
 
 use std::path::PathBuf;
 

@@ -78,7 +78,7 @@ pub(crate) enum CommandVerb {
         #[command(flatten)]
         more: More,
     },
-    /// Let a command go that cannot be taken back and was sent by somebody else, past the limit of how many leave in an hour.
+    /// Let a destructive command go that somebody else has sent, past the limit of how many leave in an hour.
     Approve {
         /// Its id or CommandUUID.
         command: String,
@@ -159,7 +159,7 @@ pub(crate) struct Send {
     /// Send it although the catalogue says that a device refuses it.
     #[arg(long)]
     force: bool,
-    /// For a command that cannot be taken back and goes to several channels: its name and their number, such as 'EraseDevice 12'.
+    /// For a destructive command to several channels: its name and their number, such as 'EraseDevice 12'.
     #[arg(long, value_name = "TEXT")]
     confirm: Option<String>,
     /// Wait for at most this many seconds until every device has answered, and show the answers.

@@ -1,6 +1,6 @@
-//! Letting grave commands go.
+//! Letting destructive commands go.
 //!
-//! Owns: that a second person does it, with its events and its push. What is grave is a rule of `queue`; that such commands leave one by one is the
+//! Owns: that a second person does it, with its events and its push. What is destructive is a rule of `queue`; that such commands leave one by one is the
 //! writer's business.
 
 use serde::Serialize;
@@ -9,15 +9,11 @@ use serde_json::json;
 use super::super::Engine;
 use crate::actor::{Actor, ActorKind, Cause};
 use crate::admin::AuditEntry;
-use crate::clock::{HOUR, Micros};
 use crate::error::{Error, Result};
 use crate::event::{EventKind, NewEvent};
 use crate::ids::{CommandId, EnrollmentId, TenantId, TokenId};
 use crate::store::queue as rows;
 use crate::store::{admin_audit, brake, events, push};
-
-/// How old a token is that may let commands go.
-const SEASON: Micros = 24 * HOUR;
 
 /// Where a command may go now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
@@ -27,11 +23,12 @@ pub struct Approved {
 }
 
 impl Engine {
-    /// Lets a command go that cannot be taken back, past the brake (A4). Who has sent it cannot do that, nor can a token that was made within the
-    /// last day.
+    /// Lets a destructive command go past the brake (A4). Who has sent it cannot do that, and both tokens, the one that sent it and this one,
+    /// are at least a day old.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when the tenant has no such command; [`Error::Conflict`] for who has sent it, and when the brake counts it nowhere.
+    /// [`Error::NotFound`] when the tenant has no such command; [`Error::Conflict`] for who has sent it, for a token that is too young, and
+    /// when the brake counts it nowhere.
     pub async fn approve(
         &self,
         tenant: TenantId,
@@ -40,7 +37,7 @@ impl Engine {
         command: CommandId,
     ) -> Result<Approved> {
         let mut tx = self.store().begin().await?;
-        let Some(sender) = rows::sender(&mut tx, tenant, command).await? else {
+        let Some((sender, approvable)) = rows::sender(&mut tx, tenant, command).await? else {
             return Err(Error::NotFound("the command"));
         };
         if actor.kind != ActorKind::Person || actor.id.is_none() || actor.id == sender {
@@ -48,22 +45,24 @@ impl Engine {
                 "a second person must let this command go, not the one who has sent it".into(),
             ));
         }
-        // Else whoever has stolen a token that makes tokens would be two people at once.
-        let since = brake::token_since(&mut tx, token).await?;
-        let seasoned = since.is_some_and(|since| since + SEASON <= self.now());
-        if !seasoned {
+        let now = self.now();
+        if !brake::seasoned(&mut tx, now, token).await? {
             return Err(Error::Conflict(
                 "a token lets such commands go from 24 hours after it was made".into(),
+            ));
+        }
+        if !approvable {
+            return Err(Error::Conflict(
+                "only what a person has sent with a token that was 24 hours old can be let go; it leaves when its turn comes".into(),
             ));
         }
         let open = rows::open_of_command(&mut tx, tenant, command).await?;
         let mut heads =
             events::lock_heads(&mut tx, open.iter().map(|(device, _, _)| *device)).await?;
-        let now = self.now();
         let let_go = brake::approve(&mut tx, tenant, command).await?;
         if let_go.is_empty() {
             return Err(Error::Conflict(
-                "the command is none that cannot be taken back, or has left already".into(),
+                "the command is not destructive, or has left already".into(),
             ));
         }
         let enrollments: Vec<EnrollmentId> = let_go.iter().map(|(_, channel)| *channel).collect();

@@ -21,12 +21,14 @@ use time::format_description::well_known::Rfc3339;
 
 use super::super::Engine;
 use super::Prepared;
+use crate::actor::ActorKind;
 use crate::error::Result;
 use crate::hooks::DeviceSnapshot;
 use crate::ids::EnrollmentId;
 use crate::inventory;
 use crate::queue::NEVER;
-use crate::queue::brake::{self, Grave};
+use crate::queue::brake::{self, Braking};
+use crate::store;
 use crate::store::queue::{self as rows, Footing};
 
 /// Channels of which a dry run tells, at most.
@@ -76,8 +78,10 @@ pub(super) struct Looked {
     pub(super) whole: bool,
     /// A footing of each channel, and what is said of its kind of device, if that is known.
     channels: HashMap<EnrollmentId, (i64, Option<Arc<Preflight>>)>,
-    /// Where it cannot be taken back.
-    grave: HashSet<EnrollmentId>,
+    /// Where it is destructive.
+    destructive: HashSet<EnrollmentId>,
+    /// A second person may let it go there.
+    pub(super) approvable: bool,
     /// In the order of the request.
     order: Vec<EnrollmentId>,
 }
@@ -91,10 +95,10 @@ impl Looked {
     }
 
     /// Where it stands with the brake.
-    pub(super) fn grave(&self, channel: EnrollmentId) -> Grave {
-        match self.grave.contains(&channel) {
-            true => Grave::Counted,
-            false => Grave::No,
+    pub(super) fn braking(&self, channel: EnrollmentId) -> Braking {
+        match self.destructive.contains(&channel) {
+            true => Braking::Counted,
+            false => Braking::No,
         }
     }
 
@@ -134,11 +138,17 @@ impl Engine {
         let spared = prepared.request.force || prepared.request.break_glass;
         let mut tx = self.store().begin_read().await?;
         let footings = rows::footings(&mut tx, prepared.tenant, &prepared.request.targets).await?;
+        let sent_with = prepared.request.token;
+        let approvable = match sent_with.filter(|_| prepared.actor.kind == ActorKind::Person) {
+            Some(token) => store::brake::seasoned(&mut tx, self.now(), token).await?,
+            None => false,
+        };
         tx.rollback().await?;
         // A fleet has few kinds of devices: each is judged once.
         let mut judged: HashMap<Target, Arc<Preflight>> = HashMap::new();
         let mut looked = Looked {
             whole: inventory::tells_all(command),
+            approvable,
             order: prepared.request.targets.clone(),
             ..Looked::default()
         };
@@ -147,12 +157,12 @@ impl Engine {
                 true => NEVER,
                 false => footing.number,
             };
-            if brake::grave(
+            if brake::destructive(
                 &prepared.request_type,
                 command,
                 footing.product_name.as_deref(),
             ) {
-                looked.grave.insert(channel);
+                looked.destructive.insert(channel);
             }
             let told = target(&footing).map(|target| {
                 let told = judged.entry(target).or_insert_with_key(|target| {

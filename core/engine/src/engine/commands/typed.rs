@@ -42,23 +42,13 @@ fn one(object: &Object, key: &Key, value: &mut Value, deep: u32) {
         Value::Dictionary(inner) => members(object, held, inner, deeper),
         Value::Array(items) => {
             for item in items {
-                if let Some(key) = alternative(held, item) {
+                let named = || item.as_dictionary()?.get("Item")?.as_string();
+                if let Some(key) = Key::of_item(held, named) {
                     one(object, key, item, deeper);
                 }
             }
         }
         _ => {}
-    }
-}
-
-/// What an array's item is: the one thing that the array holds, or of several the one that its `Item` names.
-fn alternative<'a>(held: &'a [Key], item: &Value) -> Option<&'a Key> {
-    match held {
-        [one] => Some(one),
-        several => {
-            let word = item.as_dictionary()?.get("Item")?.as_string()?;
-            several.iter().find(|one| one.name == word)
-        }
     }
 }
 

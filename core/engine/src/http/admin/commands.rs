@@ -69,7 +69,7 @@ pub(crate) struct NewCommand {
     /// Send it although the catalogue says that a device refuses it; needs the scope `force`.
     #[serde(default)]
     force: bool,
-    /// For a command that cannot be taken back and goes to several channels: its name and their number, such as `EraseDevice 12`.
+    /// For a destructive command to several channels: its name and their number, such as `EraseDevice 12`.
     confirm: Option<String>,
 }
 
@@ -154,6 +154,7 @@ pub(crate) async fn create(
         dry_run: new.dry_run,
         break_glass: new.break_glass,
         force: new.force,
+        token: Some(call.caller.token),
         reason: None,
         ..Enqueue::new(command, resolved.enrollments)
     };
@@ -164,14 +165,14 @@ pub(crate) async fn create(
     answer(enqueued, resolved.skipped, new.dry_run)
 }
 
-/// What cannot be taken back goes to several channels only when that is said in so many words.
+/// A destructive command goes to several channels only when that is said in so many words.
 fn confirmed(
     command: &CommandBody,
     channels: usize,
     said: Option<&str>,
     dry_run: bool,
 ) -> Result<(), Problem> {
-    let Some(request_type) = command.grave().filter(|_| channels > 1 && !dry_run) else {
+    let Some(request_type) = command.destructive().filter(|_| channels > 1 && !dry_run) else {
         return Ok(());
     };
     let wanted = format!("{request_type} {channels}");
@@ -414,8 +415,8 @@ pub(crate) async fn cancel(
     Ok(Json(CancelledCommand { targets }))
 }
 
-/// Lets a command go that cannot be taken back, past the limit of how many of them leave in an hour. Who has sent it cannot do that, nor can a
-/// token that was made within the last day.
+/// Lets a destructive command go past the limit of how many of them leave in an hour. Who has sent it cannot do that, and both tokens, the one that
+/// sent it and this one, must be a day old.
 #[utoipa::path(post, path = "/api/v1/tenants/{tenant}/commands/{command}/approve", tag = "Commands",
     responses((status = 200, body = Approved)))]
 pub(crate) async fn approve(

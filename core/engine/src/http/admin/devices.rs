@@ -1,4 +1,4 @@
-//! `/api/v1/tenants/{tenant}/devices`: lists, pictures, facts, and what is done with one device.
+//! `/api/v1/tenants/{tenant}/devices`: lists, pictures, facts, what devices have told, and what is done with one.
 
 use axum::Json;
 use axum::extract::State;

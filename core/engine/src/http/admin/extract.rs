@@ -125,6 +125,7 @@ names! {
     EnrollmentName = "enrollment", "the enrollment";
     /// A fact, by name.
     FactName = "fact", "the fact";
+    /// A section of what a device has told, by name.
     SectionName = "section", "the section";
     /// A plugin, by id.
     PluginName = "plugin", "the plugin";

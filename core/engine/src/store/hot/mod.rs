@@ -12,7 +12,7 @@ use crate::enrollment::{CertificateState, EnrollmentState};
 use crate::error::Result;
 use crate::ids::{CertificateId, CommandId, DeviceId, EnrollmentId, TenantId};
 use crate::inventory::Marks;
-use crate::queue::brake::Grave;
+use crate::queue::brake::Braking;
 use crate::queue::{Disposition, Open, OpenState, Outcome};
 
 mod read;
@@ -149,7 +149,7 @@ pub(crate) struct Past {
 const DELIVERY: &str =
     "d.seq, d.command_id, d.command_uuid, d.request_type, d.body_hash, d.priority,
     d.not_before, d.not_after, d.state, d.sends, d.notnow_count, d.notnow_poll, d.first_sent_at,
-    d.last_sent_at, d.inputs_sealed, d.pinned_hash, d.created_at, d.footing, d.whole, d.grave";
+    d.last_sent_at, d.inputs_sealed, d.pinned_hash, d.created_at, d.footing, d.whole, d.braking";
 
 /// Reads the columns of [`DELIVERY`] from position `at`.
 fn delivery(row: &Row, at: usize) -> Result<Option<Delivery>> {
@@ -166,7 +166,7 @@ fn delivery(row: &Row, at: usize) -> Result<Option<Delivery>> {
             not_after: row.opt_int(at + 7)?,
             waits: false,
             footing: row.int(at + 17)?,
-            grave: Grave::from_code(row.int(at + 19)?),
+            braking: Braking::from_code(row.int(at + 19)?),
             state: OpenState::from_code(row.int(at + 8)?),
             sends: row.int(at + 9)?,
             notnow_poll: row.int(at + 11)?,

@@ -1,8 +1,8 @@
 //! `pomona plugin test`: the real component against its fixtures.
 //!
 //! Owns: what is demanded of an answer. It is the expected one; a second instance gives it too; an instance that has answered before gives
-//! it too; a command, changed by the rules of a server, needs no further change; and the question shows nothing that the manifest does
-//! not ask for.
+//! it too; a command, changed by the rules of a server, needs no further change; the question shows nothing that the manifest does
+//! not ask for, and its settings fit their schema.
 
 use std::path::PathBuf;
 

@@ -5,7 +5,7 @@
 
 use plist::Dictionary;
 
-use super::Open;
+use super::{Open, Verdict, Verdicts};
 use crate::clock::{HOUR, Micros};
 
 /// Where a delivery stands with the brake.
@@ -84,6 +84,22 @@ pub(crate) fn braked(open: &Open) -> bool {
     open.braking == Braking::Counted && open.sends == 0
 }
 
+/// Why a destructive command waits.
+const WAITS: &str = "as many destructive commands have left in the last hour as may; it goes when its turn comes, or when a second person lets it go";
+
+/// Holds those that would leave for the first time. What a hook refuses or holds stays so; who would allow it is asked when it may go.
+pub(crate) fn stop(verdicts: &mut Verdicts, open: &[Open], until: Micros) {
+    for delivery in open.iter().filter(|delivery| braked(delivery)) {
+        if matches!(
+            verdicts.get(&delivery.seq),
+            None | Some(Verdict::Allow { .. })
+        ) {
+            let reason = WAITS.to_owned();
+            verdicts.insert(delivery.seq, Verdict::Hold { until, reason });
+        }
+    }
+}
+
 /// Until when nothing more may leave, if that is so: `left` are the times of those that have, the newest first.
 pub(crate) fn holds(now: Micros, per_hour: i64, left: &[Micros]) -> Option<Micros> {
     let Some(room) = usize::try_from(per_hour).ok().filter(|room| *room > 0) else {
@@ -142,6 +158,52 @@ mod tests {
                 "{request_type} {command:?} {product:?}"
             );
         }
+    }
+
+    #[test]
+    fn the_brake_holds_what_nobody_else_stops() {
+        let open = |seq, braking, sends| Open {
+            seq,
+            command: crate::ids::CommandId(uuid::Uuid::nil()),
+            request_type: "EraseDevice".into(),
+            priority: 0,
+            not_before: 0,
+            not_after: None,
+            waits: false,
+            footing: 0,
+            braking,
+            state: crate::queue::OpenState::Queued,
+            sends,
+            notnow_poll: 0,
+        };
+        let queue = [
+            open(1, Braking::Counted, 0),
+            open(2, Braking::Counted, 1),
+            open(3, Braking::Approved, 0),
+            open(4, Braking::No, 0),
+            open(5, Braking::Counted, 0),
+            open(6, Braking::Counted, 0),
+            open(7, Braking::Counted, 0),
+        ];
+        let refused = Verdict::Refuse {
+            reason: "no".into(),
+        };
+        let held = Verdict::Hold {
+            until: 9,
+            reason: "later".into(),
+        };
+        let mut verdicts = Verdicts::from([
+            (5, refused.clone()),
+            (6, held.clone()),
+            (7, Verdict::Allow { until: 99 }),
+        ]);
+        stop(&mut verdicts, &queue, 5);
+        let waits = Verdict::Hold {
+            until: 5,
+            reason: WAITS.into(),
+        };
+        let expected = Verdicts::from([(1, waits.clone()), (5, refused), (6, held), (7, waits)]);
+        assert_eq!(verdicts, expected);
     }
 
     #[test]

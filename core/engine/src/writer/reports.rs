@@ -23,16 +23,16 @@ use crate::enrollment::{CertificateState, Refusal, Standing, bind};
 use crate::error::{Error, Result};
 use crate::event::{EventKind, NewEvent};
 use crate::ids::{CommandId, EnrollmentId, TenantId};
-use crate::queue::brake::{self, Braking};
+use crate::queue::brake;
 use crate::queue::{
     Choice, Disposition, Heard, Hearing, Known, Open, OpenState, Outcome, Rules, Verdict, choose,
     hear,
 };
 use crate::seal::TenantKeys;
-use crate::store;
 use crate::store::hot::{self, Channel, Delivery, Found, Leaving, Moved, Named, Past, Want};
 use crate::store::sql::{Batch, Tx};
 
+mod braking;
 mod observe;
 mod save;
 
@@ -40,9 +40,6 @@ use save::Writes;
 
 /// An `Idle` after this much silence begins a new session.
 const SESSION_GAP: Micros = 30 * SECOND;
-
-/// Why a destructive command waits.
-const BRAKE: &str = "as many destructive commands have left in the last hour as may; it goes when its turn comes, or when a second person lets it go";
 
 /// The lines of one request on its way through the group.
 struct Line<'a> {
@@ -256,11 +253,7 @@ impl<'a> Line<'a> {
             .await?;
         // In the last round too: what was refused until then is out of the way of the next poll.
         self.apply_choice(now, footing, &mut channel, choice, writes);
-        if let Some(sent) = self.send.as_ref().filter(|sent| leaves(&sent.open)) {
-            // At once, so that the next one of this group is counted against it.
-            let seq = sent.open.seq;
-            store::brake::leaves(tx, now, channel.tenant, channel.enrollment, seq).await?;
-        }
+        self.count_leaving(tx, now).await?;
         let rung_for = channel.push_due_at.is_none_or(|due| due <= now);
         if self.send.is_some() || hearing == Hearing::Deferred {
             // Rung again should the answer not come (Q7, Q14); a later time that is set already stays.
@@ -327,19 +320,7 @@ impl<'a> Line<'a> {
             }
         }
         if let Some(until) = braked {
-            for delivery in open.iter().filter(|delivery| stopped(delivery)) {
-                let reason = BRAKE.to_owned();
-                // What is refused stays refused; who would allow it is asked when it may go.
-                let said = verdicts
-                    .entry(delivery.seq)
-                    .or_insert_with(|| Verdict::Hold {
-                        until,
-                        reason: reason.clone(),
-                    });
-                if let Verdict::Allow { .. } = said {
-                    *said = Verdict::Hold { until, reason };
-                }
-            }
+            brake::stop(&mut verdicts, &open, until);
         }
         choose(rules, &open, judged, &verdicts)
     }
@@ -356,15 +337,6 @@ impl<'a> Line<'a> {
             moved: delivery.open.moved(self.footing()),
             told: self.telling().is_some(),
         }))
-    }
-
-    /// Until when the brake holds destructive commands, if one of them is about to go for the first time.
-    async fn braked(&self, tx: &mut Tx, now: Micros) -> Result<Option<Micros>> {
-        let destructive = self.candidates.iter().any(|one| brake::braked(&one.open));
-        match &self.found.channel {
-            Some(channel) if destructive => store::brake::until(tx, now, channel.tenant).await,
-            _ => Ok(None),
-        }
     }
 
     fn find(&self, seq: i64) -> Option<&Delivery> {
@@ -749,11 +721,6 @@ async fn bodies(
         }
     }
     Ok(out)
-}
-
-/// Whether the brake counts a delivery that has just been chosen: a destructive one, the first time.
-fn leaves(open: &Open) -> bool {
-    open.braking != Braking::No && open.sends == 1
 }
 
 fn outcome_body(delivery: &Delivery, outcome: Outcome, job: &ReportJob) -> serde_json::Value {

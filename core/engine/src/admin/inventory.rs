@@ -28,7 +28,7 @@ pub(crate) struct Section {
     pub(crate) changed_at: Instant,
     /// How many keys or entries there are.
     pub(crate) entries: usize,
-    /// What was told, in Apple's keys; data and dates as in answers to commands. Left out in the list of sections.
+    /// What was told, in Apple's keys; dates as in answers to commands, data left out. Absent in the list of sections.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub(crate) value: Option<Value>,

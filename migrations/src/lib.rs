@@ -27,6 +27,7 @@ mod m0011_plugin_trials;
 mod m0012_plugin_order;
 mod m0013_observations;
 mod m0014_brake;
+mod m0015_profiles;
 
 /// Runs the migrations in order.
 #[derive(Debug)]
@@ -50,6 +51,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0012_plugin_order::Migration),
             Box::new(m0013_observations::Migration),
             Box::new(m0014_brake::Migration),
+            Box::new(m0015_profiles::Migration),
         ]
     }
 }

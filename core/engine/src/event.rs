@@ -103,6 +103,12 @@ kinds! {
     DeclarativeStatus = "declarative_status",
     /// The device told something about itself that was not known, or is another than before.
     DeviceTold = "device_told",
+    /// A profile that had been installed is not on the device any more; it is installed again.
+    ProfileDrifted = "profile_drifted",
+    /// A profile is not sent to the device as it is.
+    ProfileRefused = "profile_refused",
+    /// A profile is not tried any more, until somebody says so.
+    ProfileGivenUp = "profile_given_up",
     /// A fact about the device was set.
     FactSet = "fact_set",
     /// A rule says something else of the device than before.

@@ -57,4 +57,6 @@ ids! {
     TokenId
     /// A group of devices.
     GroupId
+    /// A configuration profile.
+    ProfileId
 }

@@ -14,6 +14,8 @@ pub mod http;
 pub mod identity;
 mod ids;
 mod inventory;
+mod judged;
+mod profiles;
 pub mod push;
 mod queue;
 mod seal;
@@ -31,7 +33,7 @@ pub use error::{Error, Result, Source};
 pub use event::{Event, EventKind, NewEvent};
 pub use ids::{
     CaId, CertificateId, CommandId, DeviceId, EnrollmentId, GrantId, GroupId, LinkId, PrincipalId,
-    TenantId, TokenId,
+    ProfileId, TenantId, TokenId,
 };
 pub use inventory::Marks;
 pub use seal::{Keyring, Place, RootKey, TenantKeys};

@@ -8,8 +8,9 @@
 
 #[path = "flow/brake.rs"]
 mod brake;
-mod support;
 #[path = "flow/told.rs"]
+mod profiles;
+mod support;
 mod told;
 
 use axum::http::StatusCode;

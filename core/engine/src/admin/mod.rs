@@ -24,6 +24,7 @@ pub mod plugin_work;
 pub mod plugins;
 pub mod posture;
 pub(crate) mod principals;
+pub(crate) mod profiles;
 pub(crate) mod ring;
 pub(crate) mod scope;
 pub(crate) mod targets;

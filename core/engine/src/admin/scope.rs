@@ -53,6 +53,10 @@ scopes! {
     CommandsSend = "commands:send",
     /// Let destructive commands go that somebody else has sent.
     CommandsApprove = "commands:approve",
+    /// See profiles and where they stand.
+    ProfilesRead = "profiles:read",
+    /// Keep, assign and remove profiles.
+    ProfilesWrite = "profiles:write",
     /// See enrollment links.
     EnrollRead = "enroll:read",
     /// Make and revoke enrollment links.
@@ -98,6 +102,7 @@ impl Scope {
             Self::Everything => !APART.contains(&wanted),
             Self::DevicesWrite => wanted == Self::DevicesRead,
             Self::CommandsSend => wanted == Self::CommandsRead,
+            Self::ProfilesWrite => wanted == Self::ProfilesRead,
             Self::EnrollWrite => wanted == Self::EnrollRead,
             Self::PushWrite => wanted == Self::PushRead,
             Self::PluginsWrite => wanted == Self::PluginsRead,

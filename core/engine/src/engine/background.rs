@@ -46,6 +46,17 @@ impl Engine {
         self.every("values of former versions", slow, |engine| async move {
             engine.store().forget_former_values().await.map(drop)
         });
+        self.every(
+            "profiles",
+            self.0.options.upkeep_interval,
+            |engine| async move {
+                while engine.keep_up().await? > 0 {}
+                Ok(())
+            },
+        );
+        self.every("channels without upkeep", slow, |engine| async move {
+            engine.seed_upkeep().await
+        });
         let engine = self.clone();
         self.spawn(async move { engine.observe_all().await });
         let engine = self.clone();

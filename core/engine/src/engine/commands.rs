@@ -162,7 +162,7 @@ pub struct Enqueued {
 }
 
 /// A request that has been read, amended and judged; what is left is to write it.
-pub(super) struct Prepared {
+pub(in crate::engine) struct Prepared {
     tenant: TenantId,
     actor: Actor,
     cause: Cause,

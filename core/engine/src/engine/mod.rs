@@ -36,6 +36,7 @@ mod jobs;
 mod look;
 mod observe;
 mod pages;
+mod upkeep;
 
 pub(crate) use assess::Answer;
 pub use commands::{
@@ -76,6 +77,8 @@ pub struct EngineOptions {
     pub journal_path: PathBuf,
     /// How often background work looks for itself when nobody wakes it.
     pub poll_interval: Duration,
+    /// How often channels are looked for on which profiles are to be kept up.
+    pub upkeep_interval: Duration,
     /// How push behaves.
     pub push: PushOptions,
     /// Certificates that devices must trust to reach this server, DER; they go into enrollment profiles.
@@ -95,6 +98,7 @@ impl EngineOptions {
             user_authenticate: UserAuthenticatePolicy::default(),
             journal_path,
             poll_interval: Duration::from_secs(5),
+            upkeep_interval: Duration::from_secs(1),
             push: PushOptions::default(),
             trust_anchors: Vec::new(),
         }

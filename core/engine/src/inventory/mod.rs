@@ -12,4 +12,4 @@ mod read;
 pub(crate) use changes::{merge, restless};
 pub use marks::Marks;
 pub(crate) use names::{fact_name, plain_name};
-pub(crate) use read::{Seen, read, tells_all};
+pub(crate) use read::{Seen, profiles, read, tells_all};

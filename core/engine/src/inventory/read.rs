@@ -1,5 +1,7 @@
 //! Which answer is kept as which section.
 
+use std::collections::HashMap;
+
 use plist::{Dictionary, Value as Plist};
 use serde_json::{Map, Value};
 
@@ -46,6 +48,18 @@ impl Seen {
             _ => None,
         }
     }
+}
+
+/// The profiles of a section `profiles`: `PayloadUUID` by `PayloadIdentifier`.
+pub(crate) fn profiles(section: &Value) -> HashMap<String, String> {
+    let text = |item: &Value, key: &str| item.get(key)?.as_str().map(str::to_owned);
+    let items = section.as_array().into_iter().flatten();
+    items
+        .filter_map(|item| {
+            let identifier = text(item, "PayloadIdentifier")?;
+            Some((identifier, text(item, "PayloadUUID").unwrap_or_default()))
+        })
+        .collect()
 }
 
 /// Section, `RequestType`, keys of the answer. With one key its value is the section, with several each is a member.

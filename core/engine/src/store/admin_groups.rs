@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::entity::{device, device_group, fact, group_member};
 use super::sql::{Column, Tx, args};
-use super::{Store, admin_audit, events, facts, push};
+use super::{Store, admin_audit, events, facts, push, upkeep};
 use crate::actor::{Actor, Cause};
 use crate::admin::audit::AuditEntry;
 use crate::enrollment::EnrollmentState;
@@ -175,6 +175,7 @@ impl Store {
         };
         if changed > 0 {
             raise(&mut tx, tenant, devices).await?;
+            upkeep::mark_devices(&mut tx, now, tenant, devices).await?;
             let action = if join { "group.add" } else { "group.remove" };
             let details = serde_json::json!({
                 "changed": changed,
@@ -196,6 +197,20 @@ impl Store {
         let now = self.clock().now();
         let mut tx = self.begin().await?;
         lock(&mut tx, group).await?;
+        let assigned = "SELECT p.name FROM profile_assignment a JOIN profile p ON p.id = a.profile_id
+             WHERE a.tenant_id = ? AND a.target_kind = 1 AND a.target_id = ? ORDER BY p.name LIMIT 5";
+        let assigned = tx.query(assigned, args![tenant, group.0]).await?;
+        if !assigned.is_empty() {
+            let names: Vec<String> = assigned
+                .iter()
+                .map(|row| row.text(0))
+                .collect::<Result<_>>()?;
+            tx.rollback().await?;
+            return Err(Error::Conflict(format!(
+                "profiles are assigned to the group, and its devices would lose them: unassign {} first",
+                names.join(", ")
+            )));
+        }
         let members = "SELECT device_id FROM group_member WHERE group_id = ? ORDER BY device_id";
         let members = tx.query(members, args![group.0]).await?;
         let devices: Vec<DeviceId> = (members.iter())

@@ -6,6 +6,7 @@
 
 use super::hot::{self, Ask, Delivery, Leaving};
 use super::sql::{Batch, Row, Tx, args};
+use super::upkeep;
 use crate::clock::Micros;
 use crate::enrollment::{Certificate, CertificateState, Current, Device, EnrollmentState, Origin};
 use crate::error::Result;
@@ -273,6 +274,9 @@ pub(crate) async fn open_enrollment(
         args![new.id, new.device, new.tenant, now],
     )
     .await?;
+    if new.state == EnrollmentState::Enabled {
+        upkeep::mark_channel(tx, now, new.id).await?;
+    }
     Ok(())
 }
 
@@ -390,7 +394,7 @@ pub(crate) async fn enable(
         args![device],
     )
     .await?;
-    Ok(())
+    upkeep::mark_channel(tx, now, enrollment).await
 }
 
 /// An enrollment that has ended, for its event.

@@ -4,6 +4,7 @@
 //! decided on the former facts is decided again.
 
 use super::sql::{Tx, args};
+use super::upkeep;
 use crate::clock::Micros;
 use crate::error::{Error, Result};
 use crate::ids::{DeviceId, TenantId};
@@ -49,6 +50,8 @@ pub(crate) async fn take_away(
             args![device],
         )
         .await?;
+        // Whatever the time is: at once.
+        upkeep::mark_known(tx, 0, device).await?;
     }
     Ok(gone > 0)
 }
@@ -85,6 +88,7 @@ pub(crate) async fn set(
     if raised == 0 {
         return Err(Error::NotFound("the device"));
     }
+    upkeep::mark_known(tx, now, device).await?;
     tx.execute(
         "INSERT INTO fact (tenant_id, device_id, user_key, name, value, source, observed_at, revision)
          SELECT ?, d.id, ?, ?, ?, ?, ?, d.revision FROM device d WHERE d.id = ?

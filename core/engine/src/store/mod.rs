@@ -48,6 +48,7 @@ pub(crate) mod plugin_order;
 pub(crate) mod plugin_trials;
 pub(crate) mod plugin_versions;
 pub(crate) mod plugins;
+pub(crate) mod profiles;
 pub(crate) mod push;
 pub(crate) mod queue;
 pub(crate) mod revocations;
@@ -56,6 +57,7 @@ pub(crate) mod sql;
 #[cfg(test)]
 mod tests;
 pub(crate) mod trial_counts;
+pub(crate) mod upkeep;
 pub(crate) mod values;
 
 use kept::Keeper;

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::Store;
 use super::sql::{Batch, Column, Row, Tx, args};
+use super::upkeep;
 use crate::clock::Micros;
 use crate::error::Result;
 use crate::ids::{DeviceId, TenantId};
@@ -139,6 +140,7 @@ pub(crate) async fn raise_revision(tx: &mut Tx, device: DeviceId) -> Result<()> 
 /// What judging depends on has changed: commands that wait are judged again before they go.
 pub(crate) async fn set_footing(
     tx: &mut Tx,
+    now: Micros,
     device: DeviceId,
     marks: Marks,
     os_version: Option<&str>,
@@ -156,7 +158,7 @@ pub(crate) async fn set_footing(
         ],
     )
     .await?;
-    Ok(())
+    upkeep::mark_known(tx, now, device).await
 }
 
 /// The device's own description follows what it tells; what it leaves out stays.

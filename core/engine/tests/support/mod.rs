@@ -400,6 +400,8 @@ async fn start(
         folder.path().join("revocations"),
     );
     options.poll_interval = Duration::from_millis(20);
+    // Profiles are kept up when a test says so.
+    options.upkeep_interval = Duration::from_secs(100_000);
     tune(&mut options);
     Engine::start(store, options, hooks, Arc::new(NoPush))
         .await

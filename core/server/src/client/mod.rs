@@ -12,6 +12,7 @@ mod export;
 mod output;
 mod place;
 mod posture;
+mod profiles;
 mod push;
 
 use std::path::Path;
@@ -51,6 +52,9 @@ pub(crate) enum ClientVerb {
     /// Groups of devices.
     #[command(subcommand)]
     Group(devices::GroupVerb),
+    /// Configuration profiles.
+    #[command(subcommand)]
+    Profile(profiles::ProfileVerb),
     /// Commands for devices.
     #[command(subcommand)]
     Command(commands::CommandVerb),
@@ -78,6 +82,7 @@ pub(crate) async fn run(verb: ClientVerb, place: &Place, dir: Option<&Path>) -> 
         ClientVerb::Enroll(verb) => enroll::enroll(verb, &api, &out).await,
         ClientVerb::Device(verb) => devices::device(verb, &api, &out).await,
         ClientVerb::Group(verb) => devices::group(verb, &api, &out).await,
+        ClientVerb::Profile(verb) => profiles::profile(verb, &api, &out).await,
         ClientVerb::Command(verb) => commands::command(verb, &api, &out).await,
         ClientVerb::Posture(verb) => posture::run(verb, &api, &out).await,
         ClientVerb::Push(verb) => push::push(verb, &api, &out).await,

@@ -6,18 +6,10 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::SystemTime;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use pomona_catalogue::{
-    Catalogue, Cause, Channel, Class, EnrollmentKind, Form, Platform, Preflight, Target, Verdict,
-    Weight,
-};
+use pomona_catalogue::{Catalogue, Cause, Class, Form, Preflight, Target, Verdict, Weight};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Number, Value, json};
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
+use serde_json::{Map, Value};
 
 use super::super::Engine;
 use super::Prepared;
@@ -26,10 +18,11 @@ use crate::error::Result;
 use crate::hooks::DeviceSnapshot;
 use crate::ids::EnrollmentId;
 use crate::inventory;
+use crate::judged::{self, members, target};
 use crate::queue::NEVER;
 use crate::queue::brake::{self, Braking};
 use crate::store;
-use crate::store::queue::{self as rows, Footing};
+use crate::store::queue as rows;
 
 /// Channels of which a dry run tells, at most.
 const MOST: usize = 1_000;
@@ -188,14 +181,7 @@ pub(in crate::engine) fn refused_now(
     request_type: &str,
     command: &plist::Dictionary,
 ) -> Option<String> {
-    let footing = Footing {
-        number: 0,
-        product_name: device.product_name.clone(),
-        os_version: device.os_version.clone(),
-        marks: device.marks,
-        user_enrollment: device.user_enrollment,
-        of_user: !device.user_key.is_empty(),
-    };
+    let footing = judged::footing(device);
     // Blanks are filled by now or stand for what only the channel knows.
     let told = judge(&target(&footing)?, request_type, &members(command), true);
     refusal(&told)
@@ -265,69 +251,14 @@ fn word<T: Serialize>(value: &T) -> String {
     }
 }
 
-/// The device as the catalogue wants it. What an enrollment holds of rights is not known here: our profiles ask for all.
-fn target(footing: &Footing) -> Option<Target> {
-    let product_name = footing.product_name.as_deref()?;
-    let platform = Platform::of_product(product_name)?;
-    // Only an iPad that is enrolled as a whole can be shared.
-    let may_be_shared = product_name.starts_with("iPad") && !footing.user_enrollment;
-    let version = footing.os_version.as_deref();
-    Some(Target {
-        version: version.and_then(|version| version.parse().ok()),
-        enrollment: match footing.user_enrollment {
-            true => EnrollmentKind::User,
-            false => EnrollmentKind::Device,
-        },
-        channel: match footing.of_user {
-            false => Channel::Device,
-            true => Channel::User,
-        },
-        supervised: footing.marks.supervised,
-        ade: footing.marks.ade,
-        user_approved: footing.marks.user_approved,
-        shared_ipad: match may_be_shared {
-            true => footing.marks.shared_ipad,
-            false => Some(false),
-        },
-        ..Target::of(platform)
-    })
-}
-
-/// A command's keys as the catalogue reads them, with data and dates marked.
-fn members(dictionary: &plist::Dictionary) -> Map<String, Value> {
-    let pairs = dictionary.iter();
-    pairs
-        .map(|(name, value)| (name.clone(), plain(value)))
-        .collect()
-}
-
-fn plain(value: &plist::Value) -> Value {
-    match value {
-        plist::Value::Array(items) => Value::Array(items.iter().map(plain).collect()),
-        plist::Value::Dictionary(dictionary) => Value::Object(members(dictionary)),
-        plist::Value::Boolean(truth) => Value::Bool(*truth),
-        plist::Value::Data(bytes) => json!({ "$data": STANDARD.encode(bytes) }),
-        plist::Value::Date(date) => {
-            let at = OffsetDateTime::from(SystemTime::from(*date));
-            let at = at.replace_nanosecond(0).unwrap_or(at);
-            json!({ "$date": at.format(&Rfc3339).unwrap_or_default() })
-        }
-        plist::Value::Integer(number) => match (number.as_signed(), number.as_unsigned()) {
-            (Some(number), _) => Value::Number(number.into()),
-            (None, Some(number)) => Value::Number(number.into()),
-            (None, None) => Value::Null,
-        },
-        plist::Value::Real(number) => Number::from_f64(*number).map_or(Value::Null, Value::Number),
-        plist::Value::String(text) => Value::String(text.clone()),
-        _ => Value::Null,
-    }
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::inventory::Marks;
+    use crate::store::queue::Footing;
 
     #[test]
     fn values_of_a_property_list_are_read_as_the_catalogue_writes_them() {

@@ -121,6 +121,8 @@ names! {
     CommandName = "command", "the command";
     /// A group, by id or name.
     GroupName = "group", "the group";
+    /// A profile, by id, name or identifier.
+    ProfileName = "profile", "the profile";
     /// A channel, by id.
     EnrollmentName = "enrollment", "the enrollment";
     /// A fact, by name.

@@ -67,7 +67,7 @@ fn check_type(headers: &HeaderMap) -> Result<(), Problem> {
     }
 }
 
-async fn collect(body: Body) -> Result<Bytes, Problem> {
+pub(super) async fn collect(body: Body) -> Result<Bytes, Problem> {
     match Limited::new(body, LARGEST).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.downcast_ref::<LengthLimitError>().is_some() => Err(Problem::new(

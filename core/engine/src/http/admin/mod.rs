@@ -30,6 +30,7 @@ mod plugin_work;
 mod plugins;
 mod posture;
 mod principals;
+mod profiles;
 mod push;
 mod reply;
 mod route;

@@ -12,7 +12,7 @@ use super::super::error::Problem;
 use super::route::{Access, table};
 use super::{
     audit, catalogue, commands, devices, enroll, events, groups, me, plugin_work, plugins, posture,
-    principals, push, tenants, tokens, trials,
+    principals, profiles, push, tenants, tokens, trials,
 };
 
 #[derive(OpenApi)]
@@ -101,6 +101,15 @@ use super::{
         groups::delete,
         groups::add,
         groups::remove,
+        profiles::list,
+        profiles::upload,
+        profiles::show,
+        profiles::delete,
+        profiles::assign,
+        profiles::unassign,
+        profiles::retry,
+        profiles::states,
+        profiles::of_device,
         commands::list,
         commands::create,
         commands::show,

@@ -10,7 +10,7 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 use super::AdminState;
 use super::{
     audit, catalogue, commands, devices, enroll, events, groups, me, plugin_work, plugins, posture,
-    principals, push, tenants, tokens, trials,
+    principals, profiles, push, tenants, tokens, trials,
 };
 use crate::admin::Scope;
 
@@ -119,6 +119,16 @@ table! {
     DELETE "/api/v1/tenants/{tenant}/groups/{group}", Tenant(Scope::DevicesWrite) => groups::delete;
     POST "/api/v1/tenants/{tenant}/groups/{group}/add", Tenant(Scope::DevicesWrite) => groups::add;
     POST "/api/v1/tenants/{tenant}/groups/{group}/remove", Tenant(Scope::DevicesWrite) => groups::remove;
+
+    GET "/api/v1/tenants/{tenant}/profiles", Tenant(Scope::ProfilesRead) => profiles::list;
+    POST "/api/v1/tenants/{tenant}/profiles", Tenant(Scope::ProfilesWrite) => profiles::upload;
+    GET "/api/v1/tenants/{tenant}/profiles/{profile}", Tenant(Scope::ProfilesRead) => profiles::show;
+    DELETE "/api/v1/tenants/{tenant}/profiles/{profile}", Tenant(Scope::ProfilesWrite) => profiles::delete;
+    POST "/api/v1/tenants/{tenant}/profiles/{profile}/assign", Tenant(Scope::ProfilesWrite) => profiles::assign;
+    POST "/api/v1/tenants/{tenant}/profiles/{profile}/unassign", Tenant(Scope::ProfilesWrite) => profiles::unassign;
+    POST "/api/v1/tenants/{tenant}/profiles/{profile}/retry", Tenant(Scope::ProfilesWrite) => profiles::retry;
+    GET "/api/v1/tenants/{tenant}/profiles/{profile}/devices", Tenant(Scope::ProfilesRead) => profiles::states;
+    GET "/api/v1/tenants/{tenant}/devices/{device}/profiles", Tenant(Scope::ProfilesRead) => profiles::of_device;
 
     GET "/api/v1/tenants/{tenant}/commands", Tenant(Scope::CommandsRead) => commands::list;
     POST "/api/v1/tenants/{tenant}/commands", Tenant(Scope::CommandsSend) => commands::create;

@@ -8,6 +8,7 @@ use crate::error::Result;
 use crate::ids::{EnrollmentId, TenantId};
 use crate::queue::Outcome;
 use crate::store::sql::{Arg, Batch, Column, Tx, args};
+use crate::store::upkeep;
 
 /// Moves deliveries from the open queue to history.
 pub(crate) fn finish(batch: &mut Batch, now: Micros, leaving: &[Leaving]) {
@@ -54,6 +55,7 @@ pub(crate) fn finish(batch: &mut Batch, now: Micros, leaving: &[Leaving]) {
     column!("last_sent_at", OptInt, l => l.delivery.last_sent_at);
     column!("created_at", Int, l => l.delivery.created_at);
     batch.insert("delivery_history", rows);
+    upkeep::note_ended(batch, now, leaving);
 }
 
 /// Writes back deliveries that stay open: sent, deferred, held.

@@ -65,7 +65,8 @@ arg_from_id!(
     GrantId,
     CertificateId,
     CaId,
-    LinkId
+    LinkId,
+    ProfileId
 );
 
 /// `args![a, b, c]`: a list of values to bind, each converted.

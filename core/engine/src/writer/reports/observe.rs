@@ -109,7 +109,7 @@ pub(super) async fn keep(
         let device = told.place.device;
         if let Some((marks, version)) = &told.footing {
             let product = told.seen.own("ProductName");
-            observations::set_footing(tx, device, *marks, version.as_deref(), product).await?;
+            observations::set_footing(tx, now, device, *marks, version.as_deref(), product).await?;
         } else if changes.any() {
             observations::raise_revision(tx, device).await?;
         }

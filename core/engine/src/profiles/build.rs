@@ -1,0 +1,102 @@
+//! Makes a profile of payloads that are given as JSON.
+//!
+//! Owns: what need not be written: versions, identifiers and UUIDs, which are the same for the same content. Judges nothing.
+
+use plist::{Dictionary, Value};
+use serde::Deserialize;
+use serde_json::{Map, Value as Json};
+
+use crate::admin::values;
+use crate::error::{Error, Result};
+
+/// A profile to make.
+#[derive(Clone, Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewProfile {
+    /// `PayloadIdentifier`, by which devices know it; under it another content is a new version.
+    pub(crate) identifier: String,
+    /// `PayloadDisplayName`.
+    #[serde(default)]
+    pub(crate) display_name: Option<String>,
+    /// `PayloadOrganization`.
+    #[serde(default)]
+    pub(crate) organization: Option<String>,
+    /// `PayloadScope`: `System` or `User`; only macOS knows it.
+    #[serde(default)]
+    pub(crate) scope: Option<String>,
+    /// `PayloadRemovalDisallowed`.
+    #[serde(default)]
+    pub(crate) removal_disallowed: bool,
+    /// The payloads, each with its `PayloadType` and Apple's keys; data as `{"$data": "BASE64"}`, dates as `{"$date": "TIME"}`.
+    #[schema(value_type = Vec<Object>)]
+    pub(crate) payloads: Vec<Map<String, Json>>,
+}
+
+/// Writes the profile.
+///
+/// # Errors
+/// [`Error::Invalid`] names the payload that is none.
+pub(crate) fn build(new: &NewProfile) -> Result<Vec<u8>> {
+    let mut content = Vec::with_capacity(new.payloads.len());
+    for (at, payload) in new.payloads.iter().enumerate() {
+        let mut dictionary = values::dictionary(payload)?;
+        let Some(kind) = dictionary.get("PayloadType").and_then(Value::as_string) else {
+            return Err(Error::Invalid(format!(
+                "payload {} has no PayloadType",
+                at + 1
+            )));
+        };
+        let identifier = format!("{}.{kind}.{}", new.identifier, at + 1);
+        fill(&mut dictionary, &identifier)?;
+        content.push(Value::Dictionary(dictionary));
+    }
+    let mut profile = Dictionary::new();
+    profile.insert("PayloadType".into(), "Configuration".into());
+    let texts = [
+        ("PayloadDisplayName", &new.display_name),
+        ("PayloadOrganization", &new.organization),
+        ("PayloadScope", &new.scope),
+    ];
+    for (key, text) in texts {
+        if let Some(text) = text {
+            profile.insert(key.into(), text.as_str().into());
+        }
+    }
+    if new.removal_disallowed {
+        profile.insert("PayloadRemovalDisallowed".into(), true.into());
+    }
+    profile.insert("PayloadContent".into(), Value::Array(content));
+    fill(&mut profile, &new.identifier)?;
+    written(profile)
+}
+
+/// Adds what is missing of what every payload has.
+fn fill(payload: &mut Dictionary, identifier: &str) -> Result<()> {
+    let mut missing = |key: &str, value: Value| {
+        if !payload.contains_key(key) {
+            payload.insert(key.to_owned(), value);
+        }
+    };
+    missing("PayloadVersion", 1.into());
+    missing("PayloadIdentifier", identifier.into());
+    if !payload.contains_key("PayloadUUID") {
+        let bytes = written(payload.clone())?;
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &bytes);
+        let mut id = [0u8; 16];
+        for (to, from) in id.iter_mut().zip(digest.as_ref()) {
+            *to = *from;
+        }
+        let id = uuid::Builder::from_custom_bytes(id).into_uuid();
+        let id = id.hyphenated().to_string().to_uppercase();
+        payload.insert("PayloadUUID".into(), id.into());
+    }
+    Ok(())
+}
+
+fn written(dictionary: Dictionary) -> Result<Vec<u8>> {
+    let mut out = Vec::new();
+    Value::Dictionary(dictionary)
+        .to_writer_xml(&mut out)
+        .map_err(|error| Error::Invalid(format!("the profile cannot be written: {error}")))?;
+    Ok(out)
+}

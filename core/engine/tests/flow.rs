@@ -8,9 +8,10 @@
 
 #[path = "flow/brake.rs"]
 mod brake;
-#[path = "flow/told.rs"]
+#[path = "flow/profiles.rs"]
 mod profiles;
 mod support;
+#[path = "flow/told.rs"]
 mod told;
 
 use axum::http::StatusCode;

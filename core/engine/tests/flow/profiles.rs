@@ -29,9 +29,13 @@ struct Desk {
 impl Desk {
     async fn open(stage: &Stage) -> Self {
         let store = stage.engine.store();
-        let person = admin::create_principal(store, Actor::SYSTEM, Some(stage.tenant), "Erin").await.unwrap();
+        let person = admin::create_principal(store, Actor::SYSTEM, Some(stage.tenant), "Erin")
+            .await
+            .unwrap();
         let scopes = admin::Scopes::parse(&["*"]).unwrap();
-        let made = admin::create_first_token(store, &person, "t", scopes).await.unwrap();
+        let made = admin::create_first_token(store, &person, "t", scopes)
+            .await
+            .unwrap();
         Self {
             router: admin_router(stage.engine.clone(), CancellationToken::new()),
             token: made.1.expose().to_owned(),
@@ -39,7 +43,13 @@ impl Desk {
         }
     }
 
-    async fn call(&self, method: &str, path: &str, kind: &str, body: Vec<u8>) -> (StatusCode, Value) {
+    async fn call(
+        &self,
+        method: &str,
+        path: &str,
+        kind: &str,
+        body: Vec<u8>,
+    ) -> (StatusCode, Value) {
         let request = Request::builder()
             .method(method)
             .uri(format!("{}/{path}", self.base))
@@ -50,11 +60,16 @@ impl Desk {
         let answer = self.router.clone().oneshot(request).await.unwrap();
         let status = answer.status();
         let bytes = answer.into_body().collect().await.unwrap().to_bytes();
-        (status, serde_json::from_slice(&bytes).unwrap_or(Value::Null))
+        (
+            status,
+            serde_json::from_slice(&bytes).unwrap_or(Value::Null),
+        )
     }
 
     async fn post(&self, path: &str, body: Value) -> Value {
-        let (status, answer) = self.call("POST", path, "application/json", body.to_string().into()).await;
+        let (status, answer) = self
+            .call("POST", path, "application/json", body.to_string().into())
+            .await;
         assert!(status.is_success(), "{path}: {status} {answer}");
         answer
     }
@@ -67,7 +82,12 @@ impl Desk {
 
     async fn upload(&self, bytes: &str) -> Value {
         let (status, answer) = self
-            .call("POST", "profiles", "application/x-apple-aspen-config", bytes.into())
+            .call(
+                "POST",
+                "profiles",
+                "application/x-apple-aspen-config",
+                bytes.into(),
+            )
             .await;
         assert!(status.is_success(), "{status} {answer}");
         answer
@@ -78,7 +98,9 @@ impl Desk {
         let list = self.get(&format!("profiles/{profile}/devices")).await;
         let items = list["items"].as_array().unwrap().iter();
         let word = |one: &Value, key: &str| one[key].as_str().unwrap_or_default().to_owned();
-        items.map(|one| (word(one, "state"), word(one, "reason"))).collect()
+        items
+            .map(|one| (word(one, "state"), word(one, "reason")))
+            .collect()
     }
 }
 
@@ -96,7 +118,14 @@ struct Phone {
 impl Phone {
     async fn enroll(stage: &Stage, udid: &'static str) -> Self {
         let (card, channel) = stage.enroll(udid).await;
-        Self { card, udid, channel, has: Vec::new(), given: Vec::new(), fails: false }
+        Self {
+            card,
+            udid,
+            channel,
+            has: Vec::new(),
+            given: Vec::new(),
+            fails: false,
+        }
     }
 
     /// Connects and does what it is told until there is nothing more; says what it was told.
@@ -105,7 +134,10 @@ impl Phone {
         let (_, mut body) = stage.send(&self.card, false, idle(self.udid)).await;
         while let Some(uuid) = command_uuid(&body) {
             let value = plist::Value::from_reader_xml(body.as_bytes()).unwrap();
-            let command = value.as_dictionary().unwrap()["Command"].as_dictionary().unwrap().clone();
+            let command = value.as_dictionary().unwrap()["Command"]
+                .as_dictionary()
+                .unwrap()
+                .clone();
             let kind = command["RequestType"].as_string().unwrap().to_owned();
             let (status, keys) = self.does(&kind, &command);
             told.push(kind);
@@ -131,14 +163,19 @@ impl Phone {
         match kind {
             "InstallProfile" => {
                 let bytes = command["Payload"].as_data().unwrap().to_vec();
-                let profile = plist::Value::from_reader_xml(&bytes[..]).unwrap().into_dictionary().unwrap();
+                let profile = plist::Value::from_reader_xml(&bytes[..])
+                    .unwrap()
+                    .into_dictionary()
+                    .unwrap();
                 self.given.push(bytes);
                 if self.fails {
                     return ("Error", chain(4001));
                 }
                 let text = |key: &str| profile[key].as_string().unwrap().to_owned();
-                self.has.retain(|(identifier, _)| *identifier != text("PayloadIdentifier"));
-                self.has.push((text("PayloadIdentifier"), text("PayloadUUID")));
+                self.has
+                    .retain(|(identifier, _)| *identifier != text("PayloadIdentifier"));
+                self.has
+                    .push((text("PayloadIdentifier"), text("PayloadUUID")));
                 ("Acknowledged", String::new())
             }
             "RemoveProfile" => {
@@ -158,7 +195,10 @@ impl Phone {
                     )
                 });
                 let items: String = items.collect();
-                ("Acknowledged", format!("<key>ProfileList</key><array>{items}</array>"))
+                (
+                    "Acknowledged",
+                    format!("<key>ProfileList</key><array>{items}</array>"),
+                )
             }
             other => panic!("nobody asked for {other}"),
         }
@@ -200,7 +240,10 @@ fn profile(identifier: &str, uuid: u32, ssid: &str) -> String {
 }
 
 async fn events(stage: &Stage, kind: &str) -> i64 {
-    stage.sql.number(&format!("SELECT COUNT(*) FROM event WHERE kind = '{kind}'")).await
+    stage
+        .sql
+        .number(&format!("SELECT COUNT(*) FROM event WHERE kind = '{kind}'"))
+        .await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -211,16 +254,30 @@ async fn a_profile_is_installed_verified_repaired_replaced_and_removed() {
         let mut phone = Phone::enroll(&stage, A).await;
         let text = profile("org.example.wifi", 1, "School");
         let kept = desk.upload(&text).await;
-        assert_eq!((&kept["version"], &kept["kind"]), (&json!(1), &json!("as-it-is")));
+        assert_eq!(
+            (&kept["version"], &kept["kind"]),
+            (&json!(1), &json!("as-it-is"))
+        );
         // Kept and not assigned: nothing is sent.
         assert!(settle(&stage, &mut phone).await.is_empty());
 
-        let made = desk.post("profiles/org.example.wifi/assign", json!({ "devices": [A] })).await;
+        let made = desk
+            .post(
+                "profiles/org.example.wifi/assign",
+                json!({ "devices": [A] }),
+            )
+            .await;
         assert_eq!((&made["changed"], &made["devices"]), (&json!(1), &json!(1)));
-        assert_eq!(settle(&stage, &mut phone).await, ["InstallProfile", "ProfileList"]);
+        assert_eq!(
+            settle(&stage, &mut phone).await,
+            ["InstallProfile", "ProfileList"]
+        );
         // What was uploaded is what the device gets, byte for byte.
         assert_eq!(phone.given, [text.clone().into_bytes()]);
-        assert_eq!(desk.states("org.example.wifi").await, [("verified".to_owned(), String::new())]);
+        assert_eq!(
+            desk.states("org.example.wifi").await,
+            [("verified".to_owned(), String::new())]
+        );
 
         // Nothing more, until the day is over; then it is looked for.
         assert!(settle(&stage, &mut phone).await.is_empty());
@@ -230,33 +287,67 @@ async fn a_profile_is_installed_verified_repaired_replaced_and_removed() {
         // Taken off by hand: it comes back, and the timeline says why.
         phone.has.clear();
         stage.clock.advance(DAY + MINUTE);
-        assert_eq!(settle(&stage, &mut phone).await, ["ProfileList", "InstallProfile", "ProfileList"]);
+        assert_eq!(
+            settle(&stage, &mut phone).await,
+            ["ProfileList", "InstallProfile", "ProfileList"]
+        );
         assert_eq!(events(&stage, "profile_drifted").await, 1);
-        let said = stage.sql.texts("SELECT body FROM event WHERE kind = 'command_queued' ORDER BY seq").await;
+        let said = stage
+            .sql
+            .texts("SELECT body FROM event WHERE kind = 'command_queued' ORDER BY seq")
+            .await;
         let said = said.join("\n");
-        assert!(said.contains("org.example.wifi (version 1): it is assigned to the device"), "{said}");
-        assert!(said.contains("org.example.wifi (version 1): the device did not have it any more"), "{said}");
+        assert!(
+            said.contains("org.example.wifi (version 1): it is assigned to the device"),
+            "{said}"
+        );
+        assert!(
+            said.contains("org.example.wifi (version 1): the device did not have it any more"),
+            "{said}"
+        );
 
         // The same again is nothing new; another content is another version.
         assert_eq!(desk.upload(&text).await["unchanged"], json!(true));
         let second = profile("org.example.wifi", 2, "Schule");
         assert_eq!(desk.upload(&second).await["version"], json!(2));
-        assert_eq!(settle(&stage, &mut phone).await, ["InstallProfile", "ProfileList"]);
+        assert_eq!(
+            settle(&stage, &mut phone).await,
+            ["InstallProfile", "ProfileList"]
+        );
         assert_eq!(phone.given.last().unwrap(), second.as_bytes());
 
         // Somebody else's profile is left alone.
         phone.has.push(("com.other".into(), "X".into()));
-        let gone = desk.post("profiles/org.example.wifi/unassign", json!({ "devices": [A] })).await;
+        let gone = desk
+            .post(
+                "profiles/org.example.wifi/unassign",
+                json!({ "devices": [A] }),
+            )
+            .await;
         assert_eq!(gone["changed"], json!(1));
-        let (status, _) = desk.call("DELETE", "profiles/org.example.wifi", "", Vec::new()).await;
+        let (status, _) = desk
+            .call("DELETE", "profiles/org.example.wifi", "", Vec::new())
+            .await;
         assert_eq!(status, StatusCode::CONFLICT, "a device has it");
         assert_eq!(settle(&stage, &mut phone).await, ["RemoveProfile"]);
         assert_eq!(phone.has, [("com.other".to_owned(), "X".to_owned())]);
         assert!(desk.states("org.example.wifi").await.is_empty());
-        assert_eq!(stage.sql.number("SELECT COUNT(*) FROM upkeep").await, 0, "nothing is to be kept up");
-        let (status, _) = desk.call("DELETE", "profiles/org.example.wifi", "", Vec::new()).await;
+        assert_eq!(
+            stage.sql.number("SELECT COUNT(*) FROM upkeep").await,
+            0,
+            "nothing is to be kept up"
+        );
+        let (status, _) = desk
+            .call("DELETE", "profiles/org.example.wifi", "", Vec::new())
+            .await;
         assert_eq!(status, StatusCode::NO_CONTENT);
-        assert_eq!(stage.sql.number("SELECT COUNT(*) FROM profile_version").await, 0);
+        assert_eq!(
+            stage
+                .sql
+                .number("SELECT COUNT(*) FROM profile_version")
+                .await,
+            0
+        );
         stage.engine.stop().await;
     }
 }
@@ -270,33 +361,66 @@ async fn a_profile_follows_its_groups_and_those_who_come_later() {
         desk.upload(&profile("org.example.group", 1, "G")).await;
         desk.upload(&profile("org.example.all", 2, "A")).await;
         desk.post("groups", json!({ "name": "rooms" })).await;
-        desk.post("profiles/org.example.group/assign", json!({ "groups": ["rooms"] })).await;
-        desk.post("profiles/org.example.all/assign", json!({ "everything": true })).await;
-        assert_eq!(settle(&stage, &mut first).await, ["InstallProfile", "ProfileList"]);
-        desk.post("groups/rooms/add", json!({ "devices": [A] })).await;
-        assert_eq!(settle(&stage, &mut first).await, ["InstallProfile", "ProfileList"]);
+        desk.post(
+            "profiles/org.example.group/assign",
+            json!({ "groups": ["rooms"] }),
+        )
+        .await;
+        desk.post(
+            "profiles/org.example.all/assign",
+            json!({ "everything": true }),
+        )
+        .await;
+        assert_eq!(
+            settle(&stage, &mut first).await,
+            ["InstallProfile", "ProfileList"]
+        );
+        desk.post("groups/rooms/add", json!({ "devices": [A] }))
+            .await;
+        assert_eq!(
+            settle(&stage, &mut first).await,
+            ["InstallProfile", "ProfileList"]
+        );
 
         // Who comes later gets what is for everybody, by itself.
         let mut second = Phone::enroll(&stage, B).await;
-        assert_eq!(settle(&stage, &mut second).await, ["InstallProfile", "ProfileList"]);
+        assert_eq!(
+            settle(&stage, &mut second).await,
+            ["InstallProfile", "ProfileList"]
+        );
         assert_eq!(second.has.len(), 1);
 
         // A group with profiles is not removed behind the back of its devices.
         let (status, said) = desk.call("DELETE", "groups/rooms", "", Vec::new()).await;
         assert_eq!(status, StatusCode::CONFLICT, "{said}");
-        assert!(said["detail"].as_str().unwrap().contains("org.example.group"), "{said}");
-        desk.post("groups/rooms/remove", json!({ "devices": [A] })).await;
+        assert!(
+            said["detail"]
+                .as_str()
+                .unwrap()
+                .contains("org.example.group"),
+            "{said}"
+        );
+        desk.post("groups/rooms/remove", json!({ "devices": [A] }))
+            .await;
         assert_eq!(settle(&stage, &mut first).await, ["RemoveProfile"]);
         assert_eq!(first.has.len(), 1);
 
         // Who enrolls anew begins anew.
         second.has.clear();
+        let left = simple_check_in("CheckOut", B);
+        assert_eq!(stage.send(&second.card, true, left).await.0, StatusCode::OK);
         let (card, channel) = stage.enroll(B).await;
         (second.card, second.channel) = (card, channel);
-        assert_eq!(settle(&stage, &mut second).await, ["InstallProfile", "ProfileList"]);
+        assert_eq!(
+            settle(&stage, &mut second).await,
+            ["InstallProfile", "ProfileList"]
+        );
         stage.clock.advance(DAY + MINUTE);
         look_after(&stage).await;
-        let channels = stage.sql.number("SELECT COUNT(DISTINCT enrollment_id) FROM profile_state").await;
+        let channels = stage
+            .sql
+            .number("SELECT COUNT(DISTINCT enrollment_id) FROM profile_state")
+            .await;
         assert_eq!(channels, 2, "what ended is forgotten");
         stage.engine.stop().await;
     }
@@ -310,25 +434,48 @@ async fn a_profile_that_fails_is_tried_again_later_and_by_one_call() {
         let mut phone = Phone::enroll(&stage, A).await;
         phone.fails = true;
         desk.upload(&profile("org.example.bad", 1, "B")).await;
-        desk.post("profiles/org.example.bad/assign", json!({ "devices": [A] })).await;
+        desk.post("profiles/org.example.bad/assign", json!({ "devices": [A] }))
+            .await;
         assert_eq!(settle(&stage, &mut phone).await, ["InstallProfile"]);
         let said = "the device answers with MCInstallationErrorDomain 4001".to_owned();
-        assert_eq!(desk.states("org.example.bad").await, [("failed".to_owned(), said.clone())]);
+        assert_eq!(
+            desk.states("org.example.bad").await,
+            [("failed".to_owned(), said.clone())]
+        );
         for pause in [5, 30, 120, 720] {
             stage.clock.advance((pause - 1) * MINUTE);
-            assert!(settle(&stage, &mut phone).await.is_empty(), "before {pause} minutes");
+            assert!(
+                settle(&stage, &mut phone).await.is_empty(),
+                "before {pause} minutes"
+            );
             stage.clock.advance(2 * MINUTE);
-            assert_eq!(settle(&stage, &mut phone).await, ["InstallProfile"], "after {pause} minutes");
+            assert_eq!(
+                settle(&stage, &mut phone).await,
+                ["InstallProfile"],
+                "after {pause} minutes"
+            );
         }
-        assert_eq!(desk.states("org.example.bad").await, [("given-up".to_owned(), said)]);
+        assert_eq!(
+            desk.states("org.example.bad").await,
+            [("given-up".to_owned(), said)]
+        );
         assert_eq!(events(&stage, "profile_given_up").await, 1);
         stage.clock.advance(3 * DAY);
         assert!(settle(&stage, &mut phone).await.is_empty());
 
         phone.fails = false;
-        assert_eq!(desk.post("profiles/org.example.bad/retry", json!({})).await["channels"], json!(1));
-        assert_eq!(settle(&stage, &mut phone).await, ["InstallProfile", "ProfileList"]);
-        assert_eq!(desk.states("org.example.bad").await, [("verified".to_owned(), String::new())]);
+        assert_eq!(
+            desk.post("profiles/org.example.bad/retry", json!({})).await["channels"],
+            json!(1)
+        );
+        assert_eq!(
+            settle(&stage, &mut phone).await,
+            ["InstallProfile", "ProfileList"]
+        );
+        assert_eq!(
+            desk.states("org.example.bad").await,
+            [("verified".to_owned(), String::new())]
+        );
         stage.engine.stop().await;
     }
 }
@@ -339,10 +486,20 @@ async fn variables_are_filled_in_for_each_device_and_who_lacks_one_says_so() {
         let stage = Stage::new(backend).await;
         let desk = Desk::open(&stage).await;
         let mut phone = Phone::enroll(&stage, A).await;
-        let kept = desk.upload(&profile("org.example.room", 1, "{{fact.room}}-{{device.udid}}")).await;
+        let kept = desk
+            .upload(&profile(
+                "org.example.room",
+                1,
+                "{{fact.room}}-{{device.udid}}",
+            ))
+            .await;
         assert_eq!(kept["kind"], json!("variables"));
         assert_eq!(kept["variables"], json!(["device.udid", "fact.room"]));
-        desk.post("profiles/org.example.room/assign", json!({ "everything": true })).await;
+        desk.post(
+            "profiles/org.example.room/assign",
+            json!({ "everything": true }),
+        )
+        .await;
         assert!(settle(&stage, &mut phone).await.is_empty());
         let said = ("refused".to_owned(), "no value for fact.room".to_owned());
         assert_eq!(desk.states("org.example.room").await, [said]);
@@ -351,25 +508,50 @@ async fn variables_are_filled_in_for_each_device_and_who_lacks_one_says_so() {
         let set = |room: &str| json!({ "value": room });
         let path = format!("devices/{A}/facts/room");
         let put = async |room: &str| {
-            let (status, told) = desk.call("PUT", &path, "application/json", set(room).to_string().into()).await;
+            let (status, told) = desk
+                .call(
+                    "PUT",
+                    &path,
+                    "application/json",
+                    set(room).to_string().into(),
+                )
+                .await;
             assert!(status.is_success(), "{status} {told}");
         };
         put("4 </string>").await;
-        assert_eq!(settle(&stage, &mut phone).await, ["InstallProfile", "ProfileList"]);
+        assert_eq!(
+            settle(&stage, &mut phone).await,
+            ["InstallProfile", "ProfileList"]
+        );
         let ssid = |bytes: &[u8]| {
-            let value = plist::Value::from_reader_xml(bytes).unwrap().into_dictionary().unwrap();
-            let payload = value["PayloadContent"].as_array().unwrap()[0].as_dictionary().unwrap();
+            let value = plist::Value::from_reader_xml(bytes)
+                .unwrap()
+                .into_dictionary()
+                .unwrap();
+            let payload = value["PayloadContent"].as_array().unwrap()[0]
+                .as_dictionary()
+                .unwrap();
             payload["SSID_STR"].as_string().unwrap().to_owned()
         };
         assert_eq!(ssid(&phone.given[0]), format!("4 </string>-{A}"));
         // The room changes, and so does the profile, under another PayloadUUID.
         put("5").await;
-        assert_eq!(settle(&stage, &mut phone).await, ["InstallProfile", "ProfileList"]);
+        assert_eq!(
+            settle(&stage, &mut phone).await,
+            ["InstallProfile", "ProfileList"]
+        );
         assert_eq!(ssid(&phone.given[1]), format!("5-{A}"));
-        let uuids: BTreeSet<_> = phone.given.iter().map(|bytes| {
-            let value = plist::Value::from_reader_xml(&bytes[..]).unwrap().into_dictionary().unwrap();
-            value["PayloadUUID"].as_string().unwrap().to_owned()
-        }).collect();
+        let uuids: BTreeSet<_> = phone
+            .given
+            .iter()
+            .map(|bytes| {
+                let value = plist::Value::from_reader_xml(&bytes[..])
+                    .unwrap()
+                    .into_dictionary()
+                    .unwrap();
+                value["PayloadUUID"].as_string().unwrap().to_owned()
+            })
+            .collect();
         assert_eq!(uuids.len(), 2);
         // The same value again is nothing new.
         put("5").await;
@@ -379,29 +561,59 @@ async fn variables_are_filled_in_for_each_device_and_who_lacks_one_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_nodes_and_a_crash_send_a_profile_once() {
+async fn two_nodes_send_a_profile_once_and_one_that_died_holds_nothing_up() {
     for backend in backends() {
         let stage = Stage::new(backend).await;
         let desk = Desk::open(&stage).await;
         let mut phones = Vec::new();
         for n in 0..12 {
-            let udid: &'static str = Box::leak(format!("00000000-0000-0000-0000-{n:012}").into_boxed_str());
+            let udid: &'static str =
+                Box::leak(format!("00000000-0000-0000-0000-{n:012}").into_boxed_str());
             phones.push(Phone::enroll(&stage, udid).await);
         }
         let other = stage.second().await;
         desk.upload(&profile("org.example.once", 1, "O")).await;
-        desk.post("profiles/org.example.once/assign", json!({ "everything": true })).await;
+        desk.post(
+            "profiles/org.example.once/assign",
+            json!({ "everything": true }),
+        )
+        .await;
         stage.clock.advance(1_000);
         let (one, two) = tokio::join!(stage.engine.keep_up(), other.keep_up());
-        assert_eq!(one.unwrap() + two.unwrap(), 12, "each channel is taken by one of them");
-        // Whoever claims and dies leaves the channel to others, when its time is over.
-        stage.sql.run("UPDATE profile_state SET command_id = command_id").await;
-        let sent = stage.sql.number("SELECT COUNT(*) FROM delivery WHERE request_type = 'InstallProfile'").await;
+        assert_eq!(
+            one.unwrap() + two.unwrap(),
+            12,
+            "each channel is taken by one of them"
+        );
+        let sent = stage
+            .sql
+            .number("SELECT COUNT(*) FROM delivery WHERE request_type = 'InstallProfile'")
+            .await;
         assert_eq!(sent, 12);
         for phone in &mut phones {
-            assert_eq!(settle(&stage, phone).await, ["InstallProfile", "ProfileList"]);
+            assert_eq!(
+                settle(&stage, phone).await,
+                ["InstallProfile", "ProfileList"]
+            );
             assert_eq!(phone.given.len(), 1);
         }
+        // Whoever claims and dies leaves the channel to others when its time is over.
+        let node = stage.now() + 10 * MINUTE;
+        let second = profile("org.example.once", 2, "P");
+        desk.upload(&second).await;
+        stage
+            .sql
+            .run(&format!("UPDATE upkeep SET due_at = {node}"))
+            .await;
+        assert!(
+            settle(&stage, &mut phones[0]).await.is_empty(),
+            "another node has it"
+        );
+        stage.clock.advance(11 * MINUTE);
+        assert_eq!(
+            settle(&stage, &mut phones[0]).await,
+            ["InstallProfile", "ProfileList"]
+        );
         other.stop().await;
         stage.engine.stop().await;
     }

@@ -15,6 +15,7 @@ mod outside;
 mod plugins;
 mod posture;
 mod preflight;
+mod profiles;
 mod projects;
 mod regressions;
 mod renewal;

@@ -216,6 +216,11 @@ pub(crate) async fn upload(
             ));
         }
     }
+    if profile.of_user {
+        remarks.push(
+            "its PayloadScope is User: it goes to channels of users, which Macs and Shared iPads have, and to nothing else".to_owned(),
+        );
+    }
     let (id, version, created_at, name) = match &known {
         Some(before) => (
             before.id,

@@ -23,7 +23,7 @@ use crate::ids::{CommandId, DeviceId, EnrollmentId, ProfileId, TenantId};
 use crate::profiles::plan::{self, Channel, Ended, Held, MOST_TRIES, Plan, State, Step, Why};
 use crate::store::profiles::{self as rows, Saved};
 use crate::store::upkeep::{self, Due, Looked};
-use crate::store::{events, queue, snapshot};
+use crate::store::{events, fault, queue, snapshot};
 use contents::{Content, Contents};
 
 /// Channels in one round.
@@ -64,10 +64,14 @@ impl Engine {
         for one in due {
             tenants.entry(one.tenant).or_default().push(one);
         }
+        // What is wrong in one tenant keeps nothing from the others; its channels are due again when the lease is over.
+        let mut wrong = None;
         for (tenant, due) in tenants {
-            self.keep_up_tenant(tenant, &due, leased).await?;
+            if let Err(error) = self.keep_up_tenant(tenant, &due, leased).await {
+                wrong = wrong.or(Some(error));
+            }
         }
-        Ok(count)
+        wrong.map_or(Ok(count), Err)
     }
 
     /// Finds channels that should be looked after and are not.
@@ -141,8 +145,16 @@ impl Engine {
             });
         }
         let orders = self.orders(tenant, &cases, &contents).await?;
-        self.write_round(tenant, &cases, orders, &contents, (&looked, leased, &over))
-            .await
+        let mut tries = 0;
+        loop {
+            let (looked, over) = (looked.as_slice(), over.as_slice());
+            let written =
+                self.write_round(tenant, &cases, &orders, &contents, (looked, leased, over));
+            match written.await {
+                Err(error) if fault::lost_a_race(&error) && tries < 5 => tries += 1,
+                done => return done,
+            }
+        }
     }
 
     /// The commands that the steps need, read and judged before a transaction opens.
@@ -215,7 +227,7 @@ impl Engine {
         &self,
         tenant: TenantId,
         cases: &[Case],
-        orders: Vec<(Order, Prepared)>,
+        orders: &[(Order, Prepared)],
         contents: &Contents<'_>,
         (looked, leased, over): (&[Looked], Micros, &[EnrollmentId]),
     ) -> Result<()> {
@@ -226,7 +238,7 @@ impl Engine {
         let mut told = Vec::new();
         // What became of each order on each channel: its command, or why there is none.
         let mut sent: HashMap<(EnrollmentId, Order), Result<CommandId, String>> = HashMap::new();
-        for (order, prepared) in &orders {
+        for (order, prepared) in orders {
             let (enqueued, written) = self.write(&mut tx, prepared).await?;
             told.extend(written);
             let mut asked = Vec::new();

@@ -259,7 +259,8 @@ pub(crate) async fn seed(tx: &mut Tx, now: Micros) -> Result<u64> {
          SELECT e.id, e.tenant_id, ?, 0 FROM enrollment e
          WHERE e.state = 2 AND e.tenant_id IN (SELECT a.tenant_id FROM profile_assignment a)
             AND NOT EXISTS (SELECT 1 FROM upkeep u WHERE u.enrollment_id = e.id)
-            AND EXISTS (SELECT 1 FROM profile_assignment a WHERE a.tenant_id = e.tenant_id AND (
+            AND EXISTS (SELECT 1 FROM profile_assignment a JOIN profile p ON p.id = a.profile_id
+                WHERE a.tenant_id = e.tenant_id AND p.of_user = CASE WHEN e.user_key = '' THEN 0 ELSE 1 END AND (
                 a.target_kind = 0 OR (a.target_kind = 2 AND a.target_id = e.device_id)
                 OR (a.target_kind = 1 AND EXISTS (SELECT 1 FROM group_member m WHERE m.group_id = a.target_id AND m.device_id = e.device_id))))
          ORDER BY e.id

@@ -239,6 +239,40 @@ fn profile(identifier: &str, uuid: u32, ssid: &str) -> String {
     )
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_largest_profile_that_is_kept_can_be_sent() {
+    for backend in backends() {
+        let stage = Stage::new(backend).await;
+        let desk = Desk::open(&stage).await;
+        let mut phone = Phone::enroll(&stage, A).await;
+        let most = 720 * 1024;
+        let room = most - profile("org.example.large", 1, "").len();
+        let largest = profile("org.example.large", 1, &"x".repeat(room));
+        assert_eq!(largest.len(), most);
+        desk.upload(&largest).await;
+        let (status, told) = desk
+            .call(
+                "POST",
+                "profiles",
+                "application/octet-stream",
+                format!("{largest} ").into(),
+            )
+            .await;
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{told}");
+        desk.post(
+            "profiles/org.example.large/assign",
+            json!({ "devices": [A] }),
+        )
+        .await;
+        assert_eq!(
+            settle(&stage, &mut phone).await,
+            ["InstallProfile", "ProfileList"]
+        );
+        assert_eq!(phone.given, [largest.into_bytes()]);
+        stage.engine.stop().await;
+    }
+}
+
 async fn events(stage: &Stage, kind: &str) -> i64 {
     stage
         .sql

@@ -6,6 +6,7 @@
 mod flush;
 mod machine;
 mod plugin;
+mod profiles;
 mod queue;
 
 use std::{fs, path::PathBuf};
@@ -73,6 +74,12 @@ const BENCHES: &[Bench] = &[
         measures: "the same with five plugins that judge every command, with five that never end, and without",
         makes_load: true,
         run: |surroundings| queue::figures(surroundings, queue::Cases::Plugins),
+    },
+    Bench {
+        name: "profiles",
+        measures: "one profile for 10,000 simulated devices: assigned, verified, repaired where it is lost",
+        makes_load: true,
+        run: profiles::figures,
     },
     Bench {
         name: "plugin",

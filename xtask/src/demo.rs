@@ -7,6 +7,7 @@
 mod board;
 mod plan;
 mod plugins;
+mod profiles;
 
 use std::{
     path::{Path, PathBuf},
@@ -102,8 +103,16 @@ async fn show(arguments: &Arguments, binary: &Path, dir: &Path) -> Result<bool> 
     let device = demo.lab.tenant.devices().await?.into_iter().next();
     let device = device.map_or_else(|| "DEVICE".to_owned(), |device| device.udid);
     demo.board.say(&what_to_try(binary, dir, &device));
+    profiles::assign(&demo.lab).await?;
     demo.send(Duration::from_secs(arguments.seconds)).await?;
+    let channels = demo.lab.tenant.learn_channels().await?;
+    demo.board
+        .say(&profiles::refusal(&demo.lab, &channels).await?);
     demo.drain().await?;
+    if let Some(name) = profiles::wipe(&demo.lab).await? {
+        demo.board.say(&format!("wiping {name}"));
+        demo.drain().await?;
+    }
     demo.finish().await
 }
 
@@ -185,7 +194,7 @@ impl Demo {
         let end = Instant::now() + DRAIN_WITHIN;
         while Instant::now() < end {
             self.open = self.lab.tenant.open_deliveries().await?;
-            if self.open == 0 {
+            if self.open == 0 && profiles::settled(&self.lab).await? {
                 break;
             }
             if self.wait().await? == Stretch::Interrupted {
@@ -213,10 +222,11 @@ impl Demo {
         }
         let findings = self.books.compare(true);
         let plugins = plugins::told(&self.lab).await?;
+        let profiles = profiles::told(&self.lab).await?;
         self.board.end();
         self.lab.stop().await?;
         print!(
-            "{plugins}{}",
+            "{plugins}{profiles}{}",
             tell(
                 &findings,
                 &summary,

@@ -28,6 +28,7 @@ mod m0012_plugin_order;
 mod m0013_observations;
 mod m0014_brake;
 mod m0015_profiles;
+mod m0016_rounds;
 
 /// Runs the migrations in order.
 #[derive(Debug)]
@@ -52,6 +53,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0013_observations::Migration),
             Box::new(m0014_brake::Migration),
             Box::new(m0015_profiles::Migration),
+            Box::new(m0016_rounds::Migration),
         ]
     }
 }

@@ -10,6 +10,8 @@
 mod brake;
 #[path = "flow/profiles.rs"]
 mod profiles;
+#[path = "flow/rounds.rs"]
+mod rounds;
 mod support;
 #[path = "flow/told.rs"]
 mod told;

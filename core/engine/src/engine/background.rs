@@ -54,6 +54,11 @@ impl Engine {
                 Ok(())
             },
         );
+        if self.0.options.inventory_every.is_some() {
+            self.every("inventory", slow, |engine| async move {
+                engine.ask_due().await.map(drop)
+            });
+        }
         self.every("channels without upkeep", slow, |engine| async move {
             engine.seed_upkeep().await
         });

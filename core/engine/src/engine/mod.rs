@@ -36,6 +36,7 @@ mod jobs;
 mod look;
 mod observe;
 mod pages;
+mod rounds;
 mod upkeep;
 
 pub(crate) use assess::Answer;
@@ -79,6 +80,8 @@ pub struct EngineOptions {
     pub poll_interval: Duration,
     /// How often channels are looked for on which profiles are to be kept up.
     pub upkeep_interval: Duration,
+    /// How often devices are asked what they are; never when absent.
+    pub inventory_every: Option<Micros>,
     /// How push behaves.
     pub push: PushOptions,
     /// Certificates that devices must trust to reach this server, DER; they go into enrollment profiles.
@@ -99,6 +102,7 @@ impl EngineOptions {
             journal_path,
             poll_interval: Duration::from_secs(5),
             upkeep_interval: Duration::from_secs(1),
+            inventory_every: None,
             push: PushOptions::default(),
             trust_anchors: Vec::new(),
         }

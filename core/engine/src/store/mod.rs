@@ -52,6 +52,7 @@ pub(crate) mod profiles;
 pub(crate) mod push;
 pub(crate) mod queue;
 pub(crate) mod revocations;
+pub(crate) mod rounds;
 pub(crate) mod snapshot;
 pub(crate) mod sql;
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use pomona_engine::clock::{DAY, SystemClock};
+use pomona_engine::clock::{DAY, HOUR, SystemClock};
 use pomona_engine::push::{ApnsClient, ApnsOptions, ApnsRoots, ApnsTransport};
 use pomona_engine::{EngineOptions, UserAuthenticatePolicy};
 use rustls_pki_types::CertificateDer;
@@ -19,6 +19,10 @@ pub(crate) fn options(settings: &Settings) -> anyhow::Result<EngineOptions> {
         EngineOptions::new(settings.public_url.clone(), settings.engine_journal.clone());
     options.sign_message = settings.engine_sign_message;
     options.silence = i64::from(settings.engine_silence_days).saturating_mul(DAY);
+    options.inventory_every = match settings.engine_inventory_hours {
+        0 => None,
+        hours => Some(i64::from(hours).saturating_mul(HOUR)),
+    };
     options.max_sendings = settings.engine_max_sendings;
     options.group_limit = settings.engine_group_limit.try_into()?;
     options.user_authenticate = match settings.engine_user_authenticate {

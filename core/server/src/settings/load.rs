@@ -189,6 +189,11 @@ fn check(settings: &Settings) -> anyhow::Result<()> {
             1..=10_000,
         ),
         (
+            "engine.inventory_hours",
+            settings.engine_inventory_hours,
+            0..=8_760,
+        ),
+        (
             "engine.silence_days",
             settings.engine_silence_days,
             1..=3_650,

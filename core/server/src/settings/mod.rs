@@ -138,6 +138,8 @@ settings! {
 
     /// Whether devices sign what they send (`SignMessage`); needed behind a proxy that hides their certificate.
     engine_sign_message: bool = "engine.sign_message", "false";
+    /// Hours after which a device is asked anew what it is (DeviceInformation, SecurityInfo, ProfileList, its apps); 0: never.
+    engine_inventory_hours: u32 = "engine.inventory_hours", "24";
     /// Days of silence after which a device counts as gone.
     engine_silence_days: u32 = "engine.silence_days", "90";
     /// How often a command that is never answered is sent before it is set aside.

@@ -63,7 +63,7 @@ impl MigrationTrait for Migration {
         .await?;
         // state: 1 installing, 2 installed, 3 verified, 4 failed, 5 given up, 6 refused, 7 removing, 8 not removed.
         // command_id: the command under way. ended: how it ended: 0 not yet, 1 acknowledged, 2 error or format error,
-        // 3 never answered. hash, payload_uuid: of what was sent. tries: sendings since it was last well.
+        // 3 never sent, 4 sent and never answered. hash, payload_uuid: of what was sent. tries: sendings since it was last well.
         // was_on: 1 where the device has had it from us. told: why it is not well.
         ddl::table(
             manager,
@@ -89,6 +89,7 @@ impl MigrationTrait for Migration {
         )
         .await?;
         // When a channel is looked after next. asking: the ProfileList that is under way. asked_at: when one was sent last; 0 if never.
+        // leased_until: a round has the channel until then; what is marked meanwhile stays due.
         ddl::table(
             manager,
             "upkeep",
@@ -96,6 +97,7 @@ impl MigrationTrait for Migration {
             "enrollment_id {uuid} NOT NULL PRIMARY KEY,
              tenant_id {uuid} NOT NULL,
              due_at {int} NOT NULL,
+             leased_until {int} NOT NULL,
              asking {uuid},
              asked_at {int} NOT NULL",
         )
@@ -105,6 +107,7 @@ impl MigrationTrait for Migration {
             &[
                 "CREATE INDEX profile_assignment_target ON profile_assignment (tenant_id, target_kind, target_id)",
                 "CREATE INDEX profile_state_profile ON profile_state (profile_id, state, enrollment_id)",
+                "CREATE INDEX profile_state_device ON profile_state (device_id)",
                 "CREATE INDEX upkeep_due ON upkeep (due_at)",
             ],
         )

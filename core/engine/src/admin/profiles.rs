@@ -183,9 +183,7 @@ pub(crate) async fn upload(
     let profile = read::read(bytes, upload.literal)?;
     let keys = store.keys(tenant).await?;
     let hash = keys.hash("profile", bytes).to_vec();
-    let known = store.find_profile(tenant, &profile.identifier).await?;
-    // An id or a name can be spelled like an identifier.
-    let known = known.filter(|known| known.identifier == profile.identifier);
+    let known = store.profile_of(tenant, &profile.identifier).await?;
     let asked = upload.name.as_deref();
     let asked = asked.map(|name| text::name("the name", name)).transpose()?;
     let now = store.clock().now();
@@ -197,9 +195,10 @@ pub(crate) async fn upload(
                 before.identifier, before.name
             )));
         }
-        if before.hash == hash {
+        if before.hash == hash && before.kind == profile.kind {
             let mut shown = view(before.clone())?;
             shown.unchanged = true;
+            shown.needs = Some(needs(&profile.dictionary, profile.of_user));
             return Ok(shown);
         }
         let uuid = summary(before)?.payload_uuid;
@@ -243,6 +242,13 @@ pub(crate) async fn upload(
             (id, 1, now, name)
         }
     };
+    if known.is_none()
+        && let Some(other) = store.profile_called(tenant, &name).await?
+    {
+        return Err(Error::Conflict(format!(
+            "the name {name} is that of the profile with the identifier {other}; give this one another with --name (`name`)"
+        )));
+    }
     let place = version_place(id, version);
     let sealed = keys.seal(store.random().as_ref(), place.place(), bytes)?;
     let row = ProfileRow {
@@ -281,7 +287,8 @@ pub(crate) async fn make(
     made: &build::NewProfile,
     how: Upload,
 ) -> Result<ProfileView> {
-    let bytes = build::build(made)?;
+    let keys = store.keys(tenant).await?;
+    let bytes = build::build(made, &|bytes| keys.hash("profile payload", bytes))?;
     upload(store, caller, tenant, &bytes, how).await
 }
 
@@ -299,7 +306,7 @@ pub(crate) async fn profiles(
     let page = Page::cut(rows, limit, |last| {
         Position::id(last.id.0).seal(&keys, "profiles")
     });
-    let counts = store.profile_counts(tenant).await?;
+    let counts = store.profile_counts(tenant, None).await?;
     let mut items = Vec::with_capacity(page.items.len());
     for row in page.items {
         let of = counts.get(&row.id).map_or(&[][..], Vec::as_slice);
@@ -321,7 +328,7 @@ pub(crate) async fn profile(store: &Store, tenant: TenantId, name: &str) -> Resu
     let needs = needs(&open(&keys, &row)?, of_user);
     let mut shown = view(row)?;
     shown.needs = Some(needs);
-    let counts = store.profile_counts(tenant).await?;
+    let counts = store.profile_counts(tenant, Some(id)).await?;
     shown.states = words(counts.get(&id).map_or(&[][..], Vec::as_slice));
     let assigned = store.assignments(id).await?.into_iter();
     shown.assigned = Some(assigned.map(assignment).collect());

@@ -8,15 +8,17 @@
 mod contents;
 
 use std::collections::{BTreeMap, HashMap};
+use std::panic::AssertUnwindSafe;
 
+use futures_util::FutureExt;
 use serde_json::json;
 
 use super::commands::Prepared;
 use super::{CommandBody, Engine, Enqueue};
 use crate::actor::{Actor, Cause};
-use crate::clock::{MINUTE, Micros};
+use crate::clock::{HOUR, MINUTE, Micros};
 use crate::enrollment::EnrollmentState;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::event::{EventKind, NewEvent};
 use crate::hooks::DeviceSnapshot;
 use crate::ids::{CommandId, DeviceId, EnrollmentId, ProfileId, TenantId};
@@ -28,6 +30,8 @@ use contents::{Content, Contents};
 
 /// Channels in one round.
 const BATCH: i64 = 250;
+/// Commands for one device alone in one round: profiles that are filled in.
+const MOST_SINGLE: usize = 64;
 /// How long a round may take before another node takes its channels.
 const LEASE: Micros = 10 * MINUTE;
 
@@ -35,6 +39,7 @@ const LEASE: Micros = 10 * MINUTE;
 struct Case {
     enrollment: EnrollmentId,
     device: DeviceId,
+    snapshot: DeviceSnapshot,
     held: HashMap<ProfileId, (i64, Option<CommandId>, Held)>,
     contents: HashMap<ProfileId, Content>,
     plan: Plan,
@@ -48,6 +53,13 @@ enum Order {
     Ask,
 }
 
+/// An order with the channels it is for, made ready, or why it cannot be.
+struct Ordered {
+    order: Order,
+    channels: Vec<EnrollmentId>,
+    ready: Result<Prepared, String>,
+}
+
 impl Engine {
     /// Looks after channels that are due; says how many.
     ///
@@ -55,7 +67,10 @@ impl Engine {
     /// [`crate::Error::Unavailable`] when the database does not answer.
     pub async fn keep_up(&self) -> Result<usize> {
         let now = self.now();
-        let leased = now + LEASE;
+        // No two rounds have the same end: by it a round knows its channels again.
+        let mut more = [0u8; 2];
+        self.store().random().fill(&mut more);
+        let leased = now + LEASE + Micros::from(u16::from_be_bytes(more));
         let mut tx = self.store().begin().await?;
         let due = upkeep::claim(&mut tx, now, leased, BATCH).await?;
         tx.commit().await?;
@@ -67,7 +82,15 @@ impl Engine {
         // What is wrong in one tenant keeps nothing from the others; its channels are due again when the lease is over.
         let mut wrong = None;
         for (tenant, due) in tenants {
-            if let Err(error) = self.keep_up_tenant(tenant, &due, leased).await {
+            let round = AssertUnwindSafe(self.keep_up_tenant(tenant, &due, leased));
+            let done = round.catch_unwind().await.unwrap_or_else(|_| {
+                Err(Error::internal(
+                    "keeping up profiles",
+                    "the round has panicked",
+                ))
+            });
+            if let Err(error) = done {
+                tracing::warn!(tenant.id = %tenant, %error, "profiles could not be kept up; tried again when the lease is over");
                 wrong = wrong.or(Some(error));
             }
         }
@@ -99,8 +122,9 @@ impl Engine {
         tx.rollback().await?;
 
         let keys = self.store().keys(tenant).await?;
-        let mut contents = Contents::open(&keys, current)?;
+        let mut contents = Contents::open(&keys, current);
         let now = self.now();
+        let mut room = MOST_SINGLE;
         let mut cases = Vec::with_capacity(due.len());
         let mut looked = Vec::with_capacity(due.len());
         let mut over = Vec::new();
@@ -117,9 +141,9 @@ impl Engine {
             };
             let held = held.remove(&one.enrollment).unwrap_or_default();
             let wanted = wanted.remove(&one.enrollment).unwrap_or_default();
-            let contents = of_channel(&mut contents, &wanted, device);
+            let contents_of = of_channel(&mut contents, &wanted, device);
             let channel = Channel {
-                wanted: contents
+                wanted: contents_of
                     .iter()
                     .map(|(id, content)| (*id, content.wanted()))
                     .collect(),
@@ -132,15 +156,27 @@ impl Engine {
                 asked_at: one.asked_at,
             };
             let plan = plan::plan(now, &channel);
+            // What each device gets in another way is a command of its own: only so many at a time.
+            let single = plan.steps.iter().filter(|(id, step)| {
+                matches!(step, Step::Install { .. })
+                    && contents_of.get(id).is_some_and(|one| one.single)
+            });
+            let single = single.count();
+            let whole = room == MOST_SINGLE || single <= room;
             looked.push(Looked {
                 enrollment: one.enrollment,
-                next: plan.next,
+                next: if whole { plan.next } else { Some(now) },
             });
+            if !whole {
+                continue;
+            }
+            room = room.saturating_sub(single);
             cases.push(Case {
                 enrollment: one.enrollment,
                 device: target.device,
+                snapshot: device.clone(),
                 held,
-                contents,
+                contents: contents_of,
                 plan,
             });
         }
@@ -157,28 +193,27 @@ impl Engine {
         }
     }
 
-    /// The commands that the steps need, read and judged before a transaction opens.
+    /// The commands that the steps need, read and judged before a transaction opens. One that cannot be is refused by itself.
     async fn orders(
         &self,
         tenant: TenantId,
         cases: &[Case],
         contents: &Contents<'_>,
-    ) -> Result<Vec<(Order, Prepared)>> {
+    ) -> Result<Vec<Ordered>> {
         let mut wanted: BTreeMap<Order, Vec<EnrollmentId>> = BTreeMap::new();
-        let mut bodies: HashMap<Vec<u8>, &Content> = HashMap::new();
+        // One of the devices for which an order is, to fill its profile in.
+        let mut whose: HashMap<Order, &Case> = HashMap::new();
         for case in cases {
             for (id, step) in &case.plan.steps {
                 let order = match step {
-                    Step::Install { why, .. } => {
-                        let Some(content) = case.contents.get(id) else {
-                            continue;
-                        };
-                        bodies.insert(content.hash.clone(), content);
-                        Order::Install(*id, content.hash.clone(), *why)
-                    }
+                    Step::Install { why, .. } => match case.contents.get(id) {
+                        Some(content) => Order::Install(*id, content.hash.clone(), *why),
+                        None => continue,
+                    },
                     Step::Remove { .. } => Order::Remove(*id),
                     Step::Note { .. } | Step::Forget => continue,
                 };
+                whose.insert(order.clone(), case);
                 wanted.entry(order).or_default().push(case.enrollment);
             }
             if case.plan.ask {
@@ -187,37 +222,26 @@ impl Engine {
         }
         let mut orders = Vec::with_capacity(wanted.len());
         for (order, channels) in wanted {
-            let mut command = plist::Dictionary::new();
-            let mut set = |key: &str, value: plist::Value| {
-                command.insert(key.to_owned(), value);
+            let case = whose.get(&order).copied();
+            let ready = match command(&order, case, contents) {
+                Ok((command, reason)) => {
+                    let body = CommandBody::Dictionary(command);
+                    let mut request = Enqueue::new(body, channels.clone());
+                    request.reason = Some(reason);
+                    let (actor, cause) = (Actor::SYSTEM, Cause::default());
+                    match self.prepare(tenant, actor, cause, request).await {
+                        Ok(prepared) => Ok(prepared),
+                        Err(Error::Invalid(told) | Error::Conflict(told)) => Err(told),
+                        Err(error) => return Err(error),
+                    }
+                }
+                Err(told) => Err(told),
             };
-            let reason = match &order {
-                Order::Install(id, hash, why) => {
-                    let Some(bytes) = bodies.get(hash).and_then(|content| content.bytes.as_ref())
-                    else {
-                        continue;
-                    };
-                    set("RequestType", "InstallProfile".into());
-                    set("Payload", plist::Value::Data(bytes.to_vec()));
-                    format!("profile {}: {}", contents.called(*id), why.as_str())
-                }
-                Order::Remove(id) => {
-                    let identifier = identifier(cases, *id);
-                    set("RequestType", "RemoveProfile".into());
-                    set("Identifier", identifier.as_str().into());
-                    format!("profile {identifier}: it is not assigned to the device any more")
-                }
-                Order::Ask => {
-                    set("RequestType", "ProfileList".into());
-                    "to see whether the profiles are there".to_owned()
-                }
-            };
-            let mut request = Enqueue::new(CommandBody::Dictionary(command), channels);
-            request.reason = Some(reason);
-            let prepared = self
-                .prepare(tenant, Actor::SYSTEM, Cause::default(), request)
-                .await?;
-            orders.push((order, prepared));
+            orders.push(Ordered {
+                order,
+                channels,
+                ready,
+            });
         }
         Ok(orders)
     }
@@ -227,7 +251,7 @@ impl Engine {
         &self,
         tenant: TenantId,
         cases: &[Case],
-        orders: &[(Order, Prepared)],
+        orders: &[Ordered],
         contents: &Contents<'_>,
         (looked, leased, over): (&[Looked], Micros, &[EnrollmentId]),
     ) -> Result<()> {
@@ -235,10 +259,37 @@ impl Engine {
         let mut tx = self.store().begin().await?;
         let devices: Vec<DeviceId> = cases.iter().map(|case| case.device).collect();
         events::lock_heads(&mut tx, devices.iter().copied()).await?;
+        // In this order: heads, channels, profiles, the audit last.
+        let channels: Vec<EnrollmentId> = looked.iter().map(|one| one.enrollment).collect();
+        let profiles: Vec<ProfileId> = (cases.iter())
+            .flat_map(|case| case.plan.steps.iter().map(|(id, _)| *id))
+            .collect();
+        if !upkeep::still_ours(&mut tx, leased, &channels).await?
+            || !rows::stay(&mut tx, &profiles).await?
+        {
+            // It has taken too long, or a profile was deleted meanwhile: the next round sees it as it is.
+            return tx.rollback().await;
+        }
         let mut told = Vec::new();
         // What became of each order on each channel: its command, or why there is none.
         let mut sent: HashMap<(EnrollmentId, Order), Result<CommandId, String>> = HashMap::new();
-        for (order, prepared) in orders {
+        let mut unasked = Vec::new();
+        for Ordered {
+            order,
+            channels,
+            ready,
+        } in orders
+        {
+            let prepared = match ready {
+                Ok(prepared) => prepared,
+                Err(reason) => {
+                    let refused = channels
+                        .iter()
+                        .map(|channel| ((*channel, order.clone()), Err(reason.clone())));
+                    sent.extend(refused);
+                    continue;
+                }
+            };
             let (enqueued, written) = self.write(&mut tx, prepared).await?;
             told.extend(written);
             let mut asked = Vec::new();
@@ -247,15 +298,18 @@ impl Engine {
                     true => Ok(enqueued.command_id),
                     false => Err(target.reason.unwrap_or_default()),
                 };
-                if became.is_ok() {
-                    asked.push(target.enrollment_id);
+                match became.is_ok() {
+                    true => asked.push(target.enrollment_id),
+                    false => unasked.push(target.enrollment_id),
                 }
                 sent.insert((target.enrollment_id, order.clone()), became);
             }
             if *order == Order::Ask {
-                asked.sort_unstable();
-                upkeep::asked(&mut tx, now, enqueued.command_id, &asked).await?;
+                upkeep::asked(&mut tx, now, Some(enqueued.command_id), &asked).await?;
+                // Who may not be asked is not asked again at once.
+                upkeep::asked(&mut tx, now, None, &unasked).await?;
             }
+            unasked.clear();
         }
         let mut saved = Vec::new();
         let mut forgotten = Vec::new();
@@ -287,6 +341,40 @@ impl Engine {
     }
 }
 
+/// The command of an order and why it is sent, or why it cannot be.
+fn command(
+    order: &Order,
+    case: Option<&Case>,
+    contents: &Contents<'_>,
+) -> Result<(plist::Dictionary, String), String> {
+    let mut command = plist::Dictionary::new();
+    let mut set = |key: &str, value: plist::Value| {
+        command.insert(key.to_owned(), value);
+    };
+    let reason = match order {
+        Order::Install(id, _, why) => {
+            let device = case.map(|case| &case.snapshot);
+            let bytes = device.map(|device| contents.bytes(*id, device));
+            let bytes = bytes.ok_or("nobody is to have it")??;
+            set("RequestType", "InstallProfile".into());
+            set("Payload", plist::Value::Data(bytes));
+            format!("profile {}: {}", contents.called(*id), why.as_str())
+        }
+        Order::Remove(id) => {
+            let held = case.and_then(|case| case.held.get(id));
+            let identifier = held.map_or("", |(_, _, held)| held.identifier.as_str());
+            set("RequestType", "RemoveProfile".into());
+            set("Identifier", identifier.into());
+            format!("profile {identifier}: it is not assigned to the device any more")
+        }
+        Order::Ask => {
+            set("RequestType", "ProfileList".into());
+            "to see whether the profiles are there".to_owned()
+        }
+    };
+    Ok((command, reason))
+}
+
 fn of_channel(
     contents: &mut Contents<'_>,
     wanted: &[ProfileId],
@@ -295,13 +383,6 @@ fn of_channel(
     let each = wanted.iter();
     each.filter_map(|id| Some((*id, contents.of(*id, device)?)))
         .collect()
-}
-
-fn identifier(cases: &[Case], profile: ProfileId) -> String {
-    let mut known = cases.iter().filter_map(|case| case.held.get(&profile));
-    known
-        .next()
-        .map_or_else(String::new, |(_, _, held)| held.identifier.clone())
 }
 
 impl Case {
@@ -339,7 +420,10 @@ impl Case {
                 let order = Order::Install(id, content.hash.clone(), *why);
                 let became = sent.get(&(self.enrollment, order))?;
                 // Nobody knows whether what was there is still there, but it was.
-                held.was_on |= matches!(held.state, State::Installed | State::Verified);
+                held.was_on |= matches!(
+                    (held.state, held.ended),
+                    (State::Installed | State::Verified, _) | (State::Installing, Ended::Done(_))
+                );
                 version = content.version;
                 held.changed_at = now;
                 held.again_at = 0;
@@ -357,6 +441,8 @@ impl Case {
                         command = None;
                         held.state = State::Refused;
                         held.tries = 0;
+                        // Whoever refuses it is not asked again at once.
+                        held.again_at = now + HOUR;
                         held.told.clone_from(reason);
                     }
                 }

@@ -7,8 +7,19 @@
 
 /// Parts of a list when it is written out, at most.
 const MOST_PARTS: u64 = 200_000;
+/// Bytes of its texts and data when it is written out, at most.
+const MOST_BYTES: u64 = 4 << 20;
 /// How deep parts stand in one another, at most.
 const DEEPEST: u32 = 64;
+
+/// How much an object is when everything that it names is written out.
+#[derive(Clone, Copy)]
+struct Size {
+    parts: u64,
+    bytes: u64,
+    /// How deep others stand in it.
+    height: u32,
+}
 
 struct Tables<'a> {
     bytes: &'a [u8],
@@ -24,7 +35,7 @@ pub(super) fn fits(bytes: &[u8]) -> bool {
         return false;
     };
     let mut known = vec![None; tables.objects];
-    tables.parts(top, 0, &mut known).is_some()
+    tables.size(top, 0, &mut known).is_some()
 }
 
 fn number(bytes: &[u8]) -> Option<usize> {
@@ -52,15 +63,10 @@ impl<'a> Tables<'a> {
         fits.then_some((tables, number(trailer.get(16..24)?)?))
     }
 
-    /// The parts of an object, itself among them, and how deep it goes; none where the tables make no sense, or it is too much.
-    fn parts(
-        &self,
-        object: usize,
-        depth: u32,
-        known: &mut [Option<(u64, u32)>],
-    ) -> Option<(u64, u32)> {
-        if let Some((parts, height)) = *known.get(object)? {
-            return (depth + height <= DEEPEST).then_some((parts, height));
+    /// How much an object is when it is written out; none where the tables make no sense, or it is too much.
+    fn size(&self, object: usize, depth: u32, known: &mut [Option<Size>]) -> Option<Size> {
+        if let Some(size) = *known.get(object)? {
+            return (depth + size.height <= DEEPEST).then_some(size);
         }
         if depth > DEEPEST {
             return None;
@@ -70,24 +76,46 @@ impl<'a> Tables<'a> {
             .checked_add(object.checked_mul(self.offset_size)?)?;
         let offset = number(self.bytes.get(at..at.checked_add(self.offset_size)?)?)?;
         let marker = *self.bytes.get(offset)?;
-        let ((count, from), names) = match marker >> 4 {
-            0xA | 0xC => (self.count(offset, marker)?, 1),
-            0xD => (self.count(offset, marker)?, 2),
-            _ => ((0, 0), 0),
+        let mut size = Size {
+            parts: 1,
+            bytes: 0,
+            height: 0,
         };
-        let (mut parts, mut height): (u64, u32) = (1, 0);
+        let names = match marker >> 4 {
+            0xA | 0xC => 1,
+            0xD => 2,
+            // Data, texts of one byte a letter, texts of two: three at most in UTF-8.
+            0x4 | 0x5 => {
+                size.bytes = u64::try_from(self.count(offset, marker)?.0).ok()?;
+                0
+            }
+            0x6 => {
+                let letters = u64::try_from(self.count(offset, marker)?.0).ok()?;
+                size.bytes = letters.checked_mul(3)?;
+                0
+            }
+            _ => 0,
+        };
+        let (count, from) = match names {
+            0 => (0, 0),
+            _ => self.count(offset, marker)?,
+        };
         for n in 0..count.checked_mul(names)? {
             let at = from.checked_add(n.checked_mul(self.ref_size)?)?;
             let inner = number(self.bytes.get(at..at.checked_add(self.ref_size)?)?)?;
-            let (more, deep) = self.parts(inner, depth + 1, known)?;
-            parts = parts.checked_add(more)?;
-            height = height.max(deep + 1);
-            if parts > MOST_PARTS {
+            let inner = self.size(inner, depth + 1, known)?;
+            size.parts = size.parts.checked_add(inner.parts)?;
+            size.bytes = size.bytes.checked_add(inner.bytes)?;
+            size.height = size.height.max(inner.height + 1);
+            if size.parts > MOST_PARTS || size.bytes > MOST_BYTES {
                 return None;
             }
         }
-        *known.get_mut(object)? = Some((parts, height));
-        Some((parts, height))
+        if size.bytes > MOST_BYTES {
+            return None;
+        }
+        *known.get_mut(object)? = Some(size);
+        Some(size)
     }
 
     /// How many a collection names, and where the names begin.

@@ -27,18 +27,24 @@ pub(crate) struct NewProfile {
     /// `PayloadRemovalDisallowed`.
     #[serde(default)]
     pub(crate) removal_disallowed: bool,
-    /// The payloads, each with its `PayloadType` and Apple's keys; data as `{"$data": "BASE64"}`, dates as `{"$date": "TIME"}`.
+    /// The payloads, each with its `PayloadType` and Apple's keys; data as `{"data": "BASE64"}`, dates as `{"date": "TIME"}`.
     #[schema(value_type = Vec<Object>)]
     pub(crate) payloads: Vec<Map<String, Json>>,
 }
 
-/// Writes the profile.
+/// Writes the profile. `hash` is keyed: a UUID must not let a password be guessed.
 ///
 /// # Errors
 /// [`Error::Invalid`] names the payload that is none.
-pub(crate) fn build(new: &NewProfile) -> Result<Vec<u8>> {
+pub(crate) fn build(new: &NewProfile, hash: &dyn Fn(&[u8]) -> [u8; 32]) -> Result<Vec<u8>> {
     let mut content = Vec::with_capacity(new.payloads.len());
     for (at, payload) in new.payloads.iter().enumerate() {
+        if payload.values().any(marked) {
+            return Err(Error::Invalid(format!(
+                "payload {} holds a key that begins with $; data is written as {{\"data\": \"BASE64\"}}, a date as {{\"date\": \"TIME\"}}",
+                at + 1
+            )));
+        }
         let mut dictionary = values::dictionary(payload)?;
         let Some(kind) = dictionary.get("PayloadType").and_then(Value::as_string) else {
             return Err(Error::Invalid(format!(
@@ -47,7 +53,7 @@ pub(crate) fn build(new: &NewProfile) -> Result<Vec<u8>> {
             )));
         };
         let identifier = format!("{}.{kind}.{}", new.identifier, at + 1);
-        fill(&mut dictionary, &identifier)?;
+        fill(&mut dictionary, &identifier, hash)?;
         content.push(Value::Dictionary(dictionary));
     }
     let mut profile = Dictionary::new();
@@ -66,12 +72,27 @@ pub(crate) fn build(new: &NewProfile) -> Result<Vec<u8>> {
         profile.insert("PayloadRemovalDisallowed".into(), true.into());
     }
     profile.insert("PayloadContent".into(), Value::Array(content));
-    fill(&mut profile, &new.identifier)?;
+    fill(&mut profile, &new.identifier, hash)?;
     written(profile)
 }
 
+/// Whether a value holds a key by which others mark data and dates.
+fn marked(value: &Json) -> bool {
+    match value {
+        Json::Object(members) => members
+            .iter()
+            .any(|(key, value)| key.starts_with('$') || marked(value)),
+        Json::Array(items) => items.iter().any(marked),
+        _ => false,
+    }
+}
+
 /// Adds what is missing of what every payload has.
-fn fill(payload: &mut Dictionary, identifier: &str) -> Result<()> {
+fn fill(
+    payload: &mut Dictionary,
+    identifier: &str,
+    hash: &dyn Fn(&[u8]) -> [u8; 32],
+) -> Result<()> {
     let mut missing = |key: &str, value: Value| {
         if !payload.contains_key(key) {
             payload.insert(key.to_owned(), value);
@@ -81,10 +102,9 @@ fn fill(payload: &mut Dictionary, identifier: &str) -> Result<()> {
     missing("PayloadIdentifier", identifier.into());
     if !payload.contains_key("PayloadUUID") {
         let bytes = written(payload.clone())?;
-        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &bytes);
         let mut id = [0u8; 16];
-        for (to, from) in id.iter_mut().zip(digest.as_ref()) {
-            *to = *from;
+        for (to, from) in id.iter_mut().zip(hash(&bytes)) {
+            *to = from;
         }
         let id = uuid::Builder::from_custom_bytes(id).into_uuid();
         let id = id.hyphenated().to_string().to_uppercase();

@@ -347,6 +347,7 @@ fn keep(now: Micros, wanted: &Wanted, held: &Held, listed: Option<&Listed>) -> N
         }),
         State::Failed => Next::wake(held.again_at),
         State::GivenUp => Next::default(),
+        State::Refused if now < held.again_at => Next::wake(held.again_at),
         State::Refused | State::Removing | State::NotRemoved => Next::step(Step::Install {
             tries: 1,
             why: Why::Assigned,
@@ -424,12 +425,9 @@ fn stays(now: Micros, held: &Held, listed: Option<&Listed>) -> Next {
 
 /// What is not wanted any more: removed where it came from us, else forgotten.
 fn leave(now: Micros, held: &Held, listed: Option<&Listed>) -> Next {
-    let on = matches!(
-        held.state,
-        State::Installing | State::Installed | State::Verified
-    );
     match (held.state, held.ended) {
-        (State::Removing, Ended::NotYet) => Next::default(),
+        // What is on its way is waited for: a removal must not overtake it.
+        (State::Removing | State::Installing, Ended::NotYet) => Next::default(),
         (State::Removing, Ended::Done(_)) => Next::step(Step::Forget),
         (State::Removing, Ended::Failed(at)) => Next::step(Step::Note {
             state: State::NotRemoved,
@@ -451,8 +449,10 @@ fn leave(now: Micros, held: &Held, listed: Option<&Listed>) -> Next {
             }),
             Some(_) => Next::wake(held.again_at),
         },
-        (State::Installing, Ended::Failed(_)) if !held.was_on => Next::step(Step::Forget),
-        _ if on || held.was_on => Next::step(Step::Remove { tries: 1 }),
+        (State::Installing, Ended::Done(_)) | (State::Installed | State::Verified, _) => {
+            Next::step(Step::Remove { tries: 1 })
+        }
+        _ if held.was_on => Next::step(Step::Remove { tries: 1 }),
         _ => Next::step(Step::Forget),
     }
 }

@@ -6,6 +6,7 @@
 //! Source: Apple, "TopLevel" and "CommonPayloadKeys" under Configuration profiles; RFC 5652 for signed ones.
 
 use std::collections::BTreeSet;
+use std::time::SystemTime;
 
 use plist::{Dictionary, Value};
 use pomona_cms::signed::{self, Policy};
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{binary, variables};
 use crate::error::{Error, Result};
+use crate::identity::OWN_PREFIX;
 
 /// Bytes of a profile, at most: what fits, as base64, into a command.
 pub(crate) const MOST_BYTES: usize = 720 * 1024;
@@ -22,6 +24,8 @@ pub(crate) const MOST_BYTES: usize = 720 * 1024;
 const MOST_PAYLOADS: usize = 1_000;
 /// Characters of an identifier, at most.
 const MOST_IDENTIFIER: usize = 255;
+/// The years 1 to 9999, in seconds since 1970.
+const YEARS: std::ops::Range<i64> = -62_135_596_800..253_402_300_800;
 /// The payload by which a device is managed.
 const MDM: &str = "com.apple.mdm";
 
@@ -175,13 +179,38 @@ fn binary(bytes: &[u8]) -> Result<Dictionary> {
     }
 }
 
+/// Whether every date is one that a property list in XML can hold.
+fn dates_fit(value: &Value) -> bool {
+    match value {
+        Value::Date(date) => {
+            let at = SystemTime::from(*date);
+            let since = match at.duration_since(SystemTime::UNIX_EPOCH) {
+                Ok(after) => i64::try_from(after.as_secs()).unwrap_or(i64::MAX),
+                Err(before) => i64::try_from(before.duration().as_secs()).map_or(i64::MIN, |n| -n),
+            };
+            YEARS.contains(&since)
+        }
+        Value::Array(items) => items.iter().all(dates_fit),
+        Value::Dictionary(members) => members.values().all(dates_fit),
+        _ => true,
+    }
+}
+
 fn look(dictionary: Dictionary) -> Result<Profile> {
     let what = "the profile";
+    if !dictionary.values().all(dates_fit) {
+        return invalid("the profile holds a date that is not between the years 1 and 9999");
+    }
     if text(&dictionary, "PayloadType", what)? != "Configuration" {
         return invalid("the PayloadType of a profile is Configuration");
     }
     version(&dictionary, what)?;
     let identifier = identifier(&dictionary, what)?;
+    if identifier.to_ascii_lowercase().starts_with(OWN_PREFIX) {
+        return invalid(format!(
+            "identifiers that begin with {OWN_PREFIX} are those of enrollment profiles; choose another PayloadIdentifier"
+        ));
+    }
     let payload_uuid = uuid(&dictionary, what)?;
     for key in [
         "PayloadRemovalDisallowed",
@@ -278,9 +307,10 @@ fn version(dictionary: &Dictionary, what: &str) -> Result<()> {
 
 fn identifier(dictionary: &Dictionary, what: &str) -> Result<String> {
     let text = text(dictionary, "PayloadIdentifier", what)?;
-    if text.chars().count() > MOST_IDENTIFIER || text.chars().any(char::is_control) {
+    let odd = |c: char| c.is_control() || matches!(c, '{' | '}' | '\u{fffe}' | '\u{ffff}');
+    if text.chars().count() > MOST_IDENTIFIER || text.chars().any(odd) {
         return invalid(format!(
-            "PayloadIdentifier of {what} has at most {MOST_IDENTIFIER} characters, none of which is a line break"
+            "PayloadIdentifier of {what} has at most {MOST_IDENTIFIER} characters, none of which is a brace or a line break"
         ));
     }
     Ok(text.to_owned())

@@ -2,6 +2,8 @@
 
 mod plan;
 
+use std::hash::{Hash, Hasher};
+
 use plist::{Dictionary, Value};
 use serde_json::json;
 
@@ -107,6 +109,22 @@ fn a_binary_list_that_grows_when_it_is_written_out_is_refused() {
         let told = refused(&bomb(levels));
         assert!(told.contains("too many parts"), "{levels}: {told}");
     }
+    // One text that is named so often that it comes to gigabytes.
+    let mut many = b"bplist00".to_vec();
+    many.extend([0xAF, 0x11, 0xFF, 0xFF]);
+    many.extend(std::iter::repeat_n(1_u8, 0xFFFF));
+    let text = many.len();
+    many.extend([0x5F, 0x11, 0x40, 0x00]);
+    many.extend(std::iter::repeat_n(b'x', 0x4000));
+    let table = many.len();
+    many.extend(8_u32.to_be_bytes());
+    many.extend(u32::try_from(text).unwrap().to_be_bytes());
+    many.extend([0; 6]);
+    many.extend([4, 1]);
+    for number in [2, 0, u64::try_from(table).unwrap()] {
+        many.extend(number.to_be_bytes());
+    }
+    assert!(refused(&many).contains("too many parts"));
     // A small one of the same make is a list, and no profile.
     let told = refused(&bomb(3));
     assert!(told.contains("a profile is a dictionary"), "{told}");
@@ -120,6 +138,38 @@ fn a_binary_list_that_grows_when_it_is_written_out_is_refused() {
     for end in 8..whole.len() {
         read(&whole[..end], false).unwrap_err();
     }
+}
+
+#[test]
+fn a_date_that_xml_cannot_hold_is_refused() {
+    let text = profile(&wifi("<key>D</key><date>2026-09-01T08:00:00Z</date>"));
+    let mut bytes = Vec::new();
+    let value = Value::from_reader_xml(text.as_bytes()).unwrap();
+    value.to_writer_binary(&mut bytes).unwrap();
+    read(&bytes, false).unwrap();
+    // The one object of its kind: a marker and the seconds since 2001 as a double.
+    let at = bytes
+        .windows(2)
+        .position(|two| two == [0x33, 0x41])
+        .unwrap();
+    for seconds in [-1e11_f64, 3e11, -7e10] {
+        bytes[at + 1..at + 9].copy_from_slice(&seconds.to_be_bytes());
+        let told = refused(&bytes);
+        assert!(
+            told.contains("a date") || told.contains("cannot be read"),
+            "{seconds}: {told}"
+        );
+    }
+}
+
+#[test]
+fn braces_alone_cost_no_more_than_other_texts() {
+    let many = "{".repeat(600_000);
+    let text = profile(&wifi(&format!(
+        "<key>SSID_STR</key><string>{many}{{{{fact.room}}}}</string>"
+    )));
+    let read = read(text.as_bytes(), false).unwrap();
+    assert_eq!(read.summary.variables, ["fact.room"]);
 }
 
 #[test]
@@ -208,10 +258,7 @@ fn what_is_no_profile_is_refused_in_words_that_say_what_to_do() {
             without("PayloadIdentifier"),
             "the profile has no PayloadIdentifier",
         ),
-        (
-            with("org.example.room", "a\nb"),
-            "none of which is a line break",
-        ),
+        (with("org.example.room", "a\nb"), "or a line break"),
         (
             with("org.example.room", &"a".repeat(256)),
             "at most 255 characters",
@@ -459,19 +506,36 @@ fn a_profile_of_json_is_the_same_for_the_same_content() {
         }))
         .unwrap()
     };
-    let one = build::build(&new("School")).unwrap();
+    let made = |new: &build::NewProfile| {
+        build::build(new, &|bytes| {
+            let mut hasher = std::hash::DefaultHasher::new();
+            bytes.hash(&mut hasher);
+            let mut id = [0; 32];
+            id[..8].copy_from_slice(&hasher.finish().to_be_bytes());
+            id
+        })
+    };
+    let one = made(&new("School")).unwrap();
     let first = read(&one, false).unwrap();
-    assert_eq!(one, build::build(&new("School")).unwrap());
-    let other = read(&build::build(&new("Schule")).unwrap(), false).unwrap();
+    assert_eq!(one, made(&new("School")).unwrap());
+    let other = read(&made(&new("Schule")).unwrap(), false).unwrap();
     assert_ne!(first.summary.payload_uuid, other.summary.payload_uuid);
     assert_eq!(
         first.summary.payloads[1].identifier,
         "org.example.room.com.apple.wifi.managed.2"
     );
+    // Data in the form of others would be taken for a dictionary.
+    let mut marked = new("x");
+    marked.payloads[1].insert("A".into(), json!([{ "$data": "AAEC" }]));
+    let told = made(&marked).unwrap_err().to_string();
+    assert!(
+        told.contains("payload 2 holds a key that begins with $"),
+        "{told}"
+    );
     let mut none = new("x");
     none.payloads[0].remove("PayloadType");
     assert!(
-        build::build(&none)
+        made(&none)
             .unwrap_err()
             .to_string()
             .contains("payload 1 has no PayloadType")

@@ -27,6 +27,8 @@ const KNOWN: [&str; 6] = [
 ];
 /// Variables of a profile, at most, repeats counted.
 const MOST: usize = 1_000;
+/// Bytes of a name, at most.
+const MOST_NAME: usize = 128;
 /// Bytes that a value may have, at most.
 const MOST_VALUE: usize = 4_096;
 
@@ -102,14 +104,19 @@ fn variable(text: &str) -> Option<(&str, &str, &str)> {
         let at = from + text.get(from..)?.find(OPEN)?;
         let inside = text.get(at + OPEN.len()..)?;
         let is_name = |name: &str| {
-            (1..=128).contains(&name.len())
+            (1..=MOST_NAME).contains(&name.len())
                 && GROUPS.iter().any(|group| name.starts_with(group))
                 && name
                     .chars()
                     .all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
         };
-        match inside.split_once(CLOSE) {
-            Some((name, after)) if is_name(name) => return Some((text.get(..at)?, name, after)),
+        // Not further than a name can be long: a text of braces alone would be walked through again and again.
+        let near = inside.as_bytes().iter().take(MOST_NAME + CLOSE.len());
+        let end = near.take_while(|byte| **byte != b'}').count();
+        match (inside.get(..end), inside.get(end..)) {
+            (Some(name), Some(rest)) if rest.starts_with(CLOSE) && is_name(name) => {
+                return Some((text.get(..at)?, name, rest.get(CLOSE.len()..)?));
+            }
             _ => from = at + OPEN.len(),
         }
     }

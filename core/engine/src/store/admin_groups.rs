@@ -394,10 +394,10 @@ impl Store {
 }
 
 /// Holds a group, so that nobody joins or leaves it meanwhile.
-async fn lock(tx: &mut Tx, group: GroupId) -> Result<()> {
+pub(super) async fn lock(tx: &mut Tx, group: GroupId) -> Result<bool> {
     let locking = super::identity::locking(tx);
     let sql = format!("SELECT id FROM device_group WHERE id = ?{locking}");
-    tx.query_one(&sql, args![group.0]).await.map(drop)
+    Ok(tx.query_one(&sql, args![group.0]).await?.is_some())
 }
 
 /// Raises the revision of devices whose groups are others now: what was said of them rests on their groups. The caller holds

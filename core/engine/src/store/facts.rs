@@ -88,7 +88,14 @@ pub(crate) async fn set(
     if raised == 0 {
         return Err(Error::NotFound("the device"));
     }
-    upkeep::mark_known(tx, now, device).await?;
+    // A plugin may say the same every minute.
+    if self::value(tx, tenant, device, user_key, name)
+        .await?
+        .as_ref()
+        != Some(value)
+    {
+        upkeep::mark_known(tx, now, device).await?;
+    }
     tx.execute(
         "INSERT INTO fact (tenant_id, device_id, user_key, name, value, source, observed_at, revision)
          SELECT ?, d.id, ?, ?, ?, ?, ?, d.revision FROM device d WHERE d.id = ?

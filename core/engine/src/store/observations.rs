@@ -128,13 +128,13 @@ pub(crate) fn write(batch: &mut Batch, now: Micros, written: &[Written]) {
 }
 
 /// A device has told something else than before.
-pub(crate) async fn raise_revision(tx: &mut Tx, device: DeviceId) -> Result<()> {
+pub(crate) async fn raise_revision(tx: &mut Tx, now: Micros, device: DeviceId) -> Result<()> {
     tx.execute(
         "UPDATE device SET revision = revision + 1 WHERE id = ?",
         args![device],
     )
     .await?;
-    Ok(())
+    upkeep::mark_known(tx, now, device).await
 }
 
 /// What judging depends on has changed: commands that wait are judged again before they go.

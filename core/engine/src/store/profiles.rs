@@ -9,12 +9,12 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::sql::{Column, Row, Tx, args};
-use super::{Store, admin_audit, upkeep};
+use super::{Store, admin_audit, admin_groups, upkeep};
 use crate::actor::Actor;
 use crate::admin::AuditEntry;
 use crate::clock::Micros;
 use crate::error::{Error, Result};
-use crate::ids::{CommandId, DeviceId, EnrollmentId, ProfileId, TenantId};
+use crate::ids::{CommandId, DeviceId, EnrollmentId, GroupId, ProfileId, TenantId};
 use crate::profiles::plan::{Ended, Held, Listed, State};
 use crate::profiles::read::Kind;
 
@@ -34,6 +34,13 @@ pub(crate) struct ProfileRow {
     pub(crate) summary: String,
     pub(crate) updated_at: Micros,
 }
+
+/// The same without what was uploaded; the hash stands in its place.
+const SHOWN: &str = "SELECT p.id, p.name, p.identifier, p.of_user, p.version, p.created_at, v.kind, v.hash, v.hash, v.size_bytes,
+    v.summary, v.created_at FROM profile p JOIN profile_version v ON v.profile_id = p.id AND v.version = p.version";
+/// Profiles of a tenant, and bytes of their current versions, at most: a round has them in memory.
+const MOST_PROFILES: i64 = 500;
+const MOST_BYTES: i64 = 64 << 20;
 
 const PROFILE: &str = "SELECT p.id, p.name, p.identifier, p.of_user, p.version, p.created_at, v.kind, v.hash, v.sealed, v.size_bytes,
     v.summary, v.created_at FROM profile p JOIN profile_version v ON v.profile_id = p.id AND v.version = p.version";
@@ -92,7 +99,7 @@ pub(crate) struct StateRow {
     pub(crate) changed_at: Micros,
 }
 
-/// A state to write; none in `held` takes it away.
+/// A state to write.
 #[derive(Clone, Debug)]
 pub(crate) struct Saved {
     pub(crate) enrollment: EnrollmentId,
@@ -113,6 +120,20 @@ impl Store {
     ) -> Result<()> {
         let now = self.clock().now();
         let mut tx = self.begin().await?;
+        let others = "SELECT COUNT(*), CAST(COALESCE(SUM(v.size_bytes), 0) AS bigint) FROM profile p
+             JOIN profile_version v ON v.profile_id = p.id AND v.version = p.version WHERE p.tenant_id = ? AND p.id <> ?";
+        let others = tx.query_one(others, args![tenant, row.id]).await?;
+        let (count, bytes) = match &others {
+            Some(others) => (others.int(0)?, others.int(1)?),
+            None => (0, 0),
+        };
+        if count >= MOST_PROFILES || bytes + row.size_bytes > MOST_BYTES {
+            tx.rollback().await?;
+            return Err(Error::Conflict(format!(
+                "a tenant has at most {MOST_PROFILES} profiles with {} MiB in all; delete some first",
+                MOST_BYTES >> 20
+            )));
+        }
         let changed = match row.version {
             1 => {
                 let sql = "INSERT INTO profile (id, tenant_id, name, identifier, of_user, version, created_at)
@@ -175,7 +196,7 @@ impl Store {
         limit: i64,
     ) -> Result<Vec<ProfileRow>> {
         let mut tx = self.begin_read().await?;
-        let sql = format!("{PROFILE} WHERE p.tenant_id = ? AND p.id > ? ORDER BY p.id LIMIT ?");
+        let sql = format!("{SHOWN} WHERE p.tenant_id = ? AND p.id > ? ORDER BY p.id LIMIT ?");
         let after = after.unwrap_or(Uuid::nil());
         let rows = tx.query(&sql, args![tenant, after, limit]).await?;
         tx.rollback().await?;
@@ -208,6 +229,32 @@ impl Store {
             .await?;
         tx.rollback().await?;
         row.as_ref().map(profile).transpose()
+    }
+
+    /// The profile with this identifier, if there is one.
+    pub(crate) async fn profile_of(
+        &self,
+        tenant: TenantId,
+        identifier: &str,
+    ) -> Result<Option<ProfileRow>> {
+        let mut tx = self.begin_read().await?;
+        let sql = format!("{PROFILE} WHERE p.tenant_id = ? AND p.identifier = ?");
+        let row = tx.query_one(&sql, args![tenant, identifier]).await?;
+        tx.rollback().await?;
+        row.as_ref().map(profile).transpose()
+    }
+
+    /// The identifier of the profile with this name, if there is one.
+    pub(crate) async fn profile_called(
+        &self,
+        tenant: TenantId,
+        name: &str,
+    ) -> Result<Option<String>> {
+        let mut tx = self.begin_read().await?;
+        let sql = "SELECT identifier FROM profile WHERE tenant_id = ? AND name = ?";
+        let row = tx.query_one(sql, args![tenant, name]).await?;
+        tx.rollback().await?;
+        row.map(|row| row.text(0)).transpose()
     }
 
     /// What a profile is assigned to, with the names of groups.
@@ -249,6 +296,18 @@ impl Store {
     ) -> Result<u64> {
         let now = self.clock().now();
         let mut tx = self.begin().await?;
+        if !lock(&mut tx, profile).await? {
+            tx.rollback().await?;
+            return Err(Error::NotFound("the profile"));
+        }
+        for one in to {
+            if let (true, AssignedTo::Group(id)) = (assign, one)
+                && !admin_groups::lock(&mut tx, GroupId(*id)).await?
+            {
+                tx.rollback().await?;
+                return Err(Error::NotFound("the group"));
+            }
+        }
         if !assign {
             // Before they go: afterwards nobody knows whom they were for. What a channel has stands in its state.
             upkeep::mark_profile(&mut tx, now, tenant, profile).await?;
@@ -291,6 +350,7 @@ impl Store {
     ) -> Result<()> {
         let now = self.clock().now();
         let mut tx = self.begin().await?;
+        lock(&mut tx, profile).await?;
         let rows = tx
             .query(
                 "SELECT (SELECT COUNT(*) FROM profile_assignment WHERE profile_id = ?),
@@ -374,14 +434,19 @@ impl Store {
     pub(crate) async fn profile_counts(
         &self,
         tenant: TenantId,
+        profile: Option<ProfileId>,
     ) -> Result<HashMap<ProfileId, Vec<(State, i64)>>> {
         let mut tx = self.begin_read().await?;
         let rows = tx
             .query(
                 "SELECT s.profile_id, s.state, COUNT(*) FROM profile p JOIN profile_state s ON s.profile_id = p.id
                  JOIN enrollment e ON e.id = s.enrollment_id AND e.state = 2
-                 WHERE p.tenant_id = ? GROUP BY s.profile_id, s.state ORDER BY s.state",
-                args![tenant],
+                 WHERE p.tenant_id = ? AND (? = 1 OR p.id = ?) GROUP BY s.profile_id, s.state ORDER BY s.state",
+                args![
+                    tenant,
+                    i64::from(profile.is_none()),
+                    profile.map_or(Uuid::nil(), |id| id.0)
+                ],
             )
             .await?;
         tx.rollback().await?;
@@ -456,7 +521,9 @@ impl Store {
         devices: &[DeviceId],
     ) -> Result<Vec<ProfileRow>> {
         let mut tx = self.begin_read().await?;
-        let ids = devices.iter().map(|device| device.0).collect();
+        // One more, that is none: what is for everything is asked for without devices too.
+        let ids = devices.iter().map(|device| device.0);
+        let ids = ids.chain([Uuid::nil()]).collect();
         let sql = format!(
             "{PROFILE} WHERE p.tenant_id = ? AND p.id <> ? AND p.id IN (
                 SELECT a.profile_id FROM profile_assignment a WHERE a.tenant_id = p.tenant_id AND (a.target_kind = 0
@@ -505,6 +572,33 @@ impl Store {
         found.dedup();
         Ok(found)
     }
+}
+
+/// Locks a profile; whether there is one. Whoever assigns it, deletes it or sends it does so.
+async fn lock(tx: &mut Tx, profile: ProfileId) -> Result<bool> {
+    let locking = super::identity::locking(tx);
+    let sql = format!("SELECT id FROM profile WHERE id = ?{locking}");
+    let row = tx.query_one(&sql, args![profile]).await?;
+    Ok(row.is_some())
+}
+
+/// Whether all of these profiles are still there; they stay until the transaction ends.
+pub(crate) async fn stay(tx: &mut Tx, profiles: &[ProfileId]) -> Result<bool> {
+    let mut ids: Vec<Uuid> = profiles.iter().map(|id| id.0).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    let count = ids.len();
+    let locked = match tx.is_postgres() {
+        true => " FOR SHARE",
+        false => "",
+    };
+    let sql = format!(
+        "SELECT p.id FROM profile p WHERE p.id IN (SELECT i.id FROM i) AND 1 = ? ORDER BY p.id{locked}"
+    );
+    let rows = tx
+        .query_over(vec![("id", Column::Uuid(ids))], &sql, args![1_i64])
+        .await?;
+    Ok(rows.len() == count)
 }
 
 async fn audit(
@@ -592,7 +686,8 @@ pub(crate) async fn held(
                 1 => Ended::Done(ended_at),
                 _ => Ended::Failed(ended_at),
             },
-            was_on: row.int(10)? == 1,
+            // What was sent and never answered may be there all the same.
+            was_on: row.int(10)? == 1 || row.int(8)? == 4,
             tries: row.int(11)?,
             again_at: row.int(12)?,
             told: row.text(13)?,

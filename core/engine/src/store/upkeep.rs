@@ -37,8 +37,8 @@ pub(crate) async fn mark_profile(
     profile: ProfileId,
 ) -> Result<()> {
     let sql = format!(
-        "INSERT INTO upkeep (enrollment_id, tenant_id, due_at, asked_at)
-         SELECT e.id, e.tenant_id, ?, 0 FROM enrollment e
+        "INSERT INTO upkeep (enrollment_id, tenant_id, due_at, leased_until, asked_at)
+         SELECT e.id, e.tenant_id, ?, 0, 0 FROM enrollment e
          WHERE e.tenant_id = ? AND e.state = 2 AND (
             e.id IN (SELECT s.enrollment_id FROM profile_state s WHERE s.profile_id = ?)
             OR EXISTS (SELECT 1 FROM profile_assignment a WHERE a.profile_id = ? AND a.target_kind = 0)
@@ -62,8 +62,8 @@ pub(crate) async fn mark_devices(
     devices: &[DeviceId],
 ) -> Result<()> {
     let sql = format!(
-        "INSERT INTO upkeep (enrollment_id, tenant_id, due_at, asked_at)
-         SELECT e.id, e.tenant_id, ?, 0 FROM i JOIN enrollment e ON e.device_id = i.id
+        "INSERT INTO upkeep (enrollment_id, tenant_id, due_at, leased_until, asked_at)
+         SELECT e.id, e.tenant_id, ?, 0, 0 FROM i JOIN enrollment e ON e.device_id = i.id
          WHERE e.tenant_id = ? AND e.state = 2
             AND EXISTS (SELECT 1 FROM profile_assignment a WHERE a.tenant_id = e.tenant_id)
          ORDER BY e.id
@@ -79,8 +79,8 @@ pub(crate) async fn mark_devices(
 /// A channel that has just become enabled, where the tenant has profiles at all.
 pub(crate) async fn mark_channel(tx: &mut Tx, now: Micros, enrollment: EnrollmentId) -> Result<()> {
     let sql = format!(
-        "INSERT INTO upkeep (enrollment_id, tenant_id, due_at, asked_at)
-         SELECT e.id, e.tenant_id, ?, 0 FROM enrollment e
+        "INSERT INTO upkeep (enrollment_id, tenant_id, due_at, leased_until, asked_at)
+         SELECT e.id, e.tenant_id, ?, 0, 0 FROM enrollment e
          WHERE e.id = ? AND EXISTS (SELECT 1 FROM profile_assignment a WHERE a.tenant_id = e.tenant_id)
          ON CONFLICT (enrollment_id) DO UPDATE SET due_at = {SOONER}"
     );
@@ -103,7 +103,7 @@ pub(crate) async fn mark_known(tx: &mut Tx, now: Micros, device: DeviceId) -> Re
 /// PostgreSQL must be told what a lone parameter is.
 fn typed(tx: &Tx, sql: String) -> String {
     match tx.is_postgres() {
-        true => sql.replacen("e.tenant_id, ?, 0", "e.tenant_id, ?::bigint, 0", 1),
+        true => sql.replacen("e.tenant_id, ?, 0, 0", "e.tenant_id, ?::bigint, 0, 0", 1),
         false => sql,
     }
 }
@@ -155,6 +155,8 @@ fn ended_code(one: &Leaving) -> i64 {
     match (one.disposition, one.outcome) {
         (Disposition::Done, Some(Outcome::Acknowledged)) => 1,
         (Disposition::Done, _) => 2,
+        // The device may have done it all the same.
+        _ if one.delivery.first_sent_at.is_some() => 4,
         _ => 3,
     }
 }
@@ -164,7 +166,7 @@ fn told(one: &Leaving) -> String {
     told.unwrap_or_default()
 }
 
-/// Takes channels that are due, until `leased`.
+/// Takes channels that are due and that no round has, until `leased`.
 pub(crate) async fn claim(
     tx: &mut Tx,
     now: Micros,
@@ -176,11 +178,13 @@ pub(crate) async fn claim(
         false => "",
     };
     let sql = format!(
-        "UPDATE upkeep SET due_at = ? WHERE enrollment_id IN
-            (SELECT enrollment_id FROM upkeep WHERE due_at <= ? ORDER BY due_at LIMIT ?{locked})
+        "UPDATE upkeep SET due_at = ?, leased_until = ? WHERE enrollment_id IN
+            (SELECT enrollment_id FROM upkeep WHERE due_at <= ? AND leased_until <= ? ORDER BY due_at LIMIT ?{locked})
          RETURNING enrollment_id, tenant_id, asking, asked_at"
     );
-    let rows = tx.query(&sql, args![leased, now, limit]).await?;
+    let rows = tx
+        .query(&sql, args![leased, leased, now, now, limit])
+        .await?;
     rows.iter().map(due).collect()
 }
 
@@ -191,6 +195,30 @@ fn due(row: &Row) -> Result<Due> {
         asking: row.opt_uuid(2)?.is_some(),
         asked_at: row.int(3)?,
     })
+}
+
+/// Locks the rows of channels that were claimed until `leased`, in order; whether the round still has all of them.
+pub(crate) async fn still_ours(
+    tx: &mut Tx,
+    leased: Micros,
+    channels: &[EnrollmentId],
+) -> Result<bool> {
+    let mut ids: Vec<Uuid> = channels.iter().map(|channel| channel.0).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    let count = ids.len();
+    let locked = match tx.is_postgres() {
+        true => " FOR UPDATE OF u",
+        false => "",
+    };
+    let sql = format!(
+        "SELECT u.enrollment_id FROM upkeep u WHERE u.enrollment_id IN (SELECT i.id FROM i) AND u.leased_until = ?
+         ORDER BY u.enrollment_id{locked}"
+    );
+    let rows = tx
+        .query_over(vec![("id", Column::Uuid(ids))], &sql, args![leased])
+        .await?;
+    Ok(rows.len() == count)
 }
 
 /// What a round has made of a channel.
@@ -213,6 +241,15 @@ pub(crate) async fn let_go(tx: &mut Tx, leased: Micros, looked: &[Looked]) -> Re
     }
     kept.sort_unstable();
     over.sort_unstable();
+    // What was marked while the round had it is no longer due when its lease ends, but before.
+    tx.execute_over(
+        vec![("id", Column::Uuid(over.clone()))],
+        "DELETE FROM upkeep WHERE enrollment_id IN (SELECT i.id FROM i) AND leased_until = ? AND due_at = ?",
+        args![leased, leased],
+    )
+    .await?;
+    kept.extend(over.into_iter().map(|id| (id, leased)));
+    kept.sort_unstable();
     let rows = vec![
         ("id", Column::Uuid(kept.iter().map(|(id, _)| *id).collect())),
         (
@@ -222,25 +259,20 @@ pub(crate) async fn let_go(tx: &mut Tx, leased: Micros, looked: &[Looked]) -> Re
     ];
     tx.execute_over(
         rows,
-        "UPDATE upkeep SET due_at = (SELECT i.next FROM i WHERE i.id = upkeep.enrollment_id)
-         WHERE enrollment_id IN (SELECT i.id FROM i) AND due_at = ?",
-        args![leased],
-    )
-    .await?;
-    tx.execute_over(
-        vec![("id", Column::Uuid(over))],
-        "DELETE FROM upkeep WHERE enrollment_id IN (SELECT i.id FROM i) AND due_at = ?",
-        args![leased],
+        "UPDATE upkeep SET leased_until = 0,
+            due_at = CASE WHEN due_at < ? THEN due_at ELSE (SELECT i.next FROM i WHERE i.id = upkeep.enrollment_id) END
+         WHERE enrollment_id IN (SELECT i.id FROM i) AND leased_until = ?",
+        args![leased, leased],
     )
     .await?;
     Ok(())
 }
 
-/// These channels have been asked what they have.
+/// These channels have been asked what they have, or nobody would let them be asked.
 pub(crate) async fn asked(
     tx: &mut Tx,
     now: Micros,
-    command: CommandId,
+    command: Option<CommandId>,
     channels: &[EnrollmentId],
 ) -> Result<()> {
     let ids = channels.iter().map(|channel| channel.0).collect();
@@ -255,8 +287,8 @@ pub(crate) async fn asked(
 
 /// Channels that something is assigned to and that nobody looks after: what a mark could have missed.
 pub(crate) async fn seed(tx: &mut Tx, now: Micros) -> Result<u64> {
-    let sql = "INSERT INTO upkeep (enrollment_id, tenant_id, due_at, asked_at)
-         SELECT e.id, e.tenant_id, ?, 0 FROM enrollment e
+    let sql = "INSERT INTO upkeep (enrollment_id, tenant_id, due_at, leased_until, asked_at)
+         SELECT e.id, e.tenant_id, ?, 0, 0 FROM enrollment e
          WHERE e.state = 2 AND e.tenant_id IN (SELECT a.tenant_id FROM profile_assignment a)
             AND NOT EXISTS (SELECT 1 FROM upkeep u WHERE u.enrollment_id = e.id)
             AND EXISTS (SELECT 1 FROM profile_assignment a JOIN profile p ON p.id = a.profile_id

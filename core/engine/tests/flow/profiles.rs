@@ -200,6 +200,10 @@ impl Phone {
                     format!("<key>ProfileList</key><array>{items}</array>"),
                 )
             }
+            "DeviceInformation" => (
+                "Acknowledged",
+                "<key>QueryResponses</key><dict><key>DeviceName</key><string>Trolley 3</string></dict>".into(),
+            ),
             other => panic!("nobody asked for {other}"),
         }
     }
@@ -651,4 +655,120 @@ async fn two_nodes_send_a_profile_once_and_one_that_died_holds_nothing_up() {
         other.stop().await;
         stage.engine.stop().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removal_waits_for_what_is_on_its_way_and_knows_what_it_has_left() {
+    for backend in backends() {
+        let stage = Stage::new(backend).await;
+        let desk = Desk::open(&stage).await;
+        let mut phone = Phone::enroll(&stage, A).await;
+        let unassign = json!({ "devices": [A] });
+        desk.upload(&profile("org.example.late", 1, "L")).await;
+        desk.post("profiles/org.example.late/assign", unassign.clone())
+            .await;
+        look_after(&stage).await;
+        // Not wanted any more before the device has come: it is not overtaken.
+        desk.post("profiles/org.example.late/unassign", unassign.clone())
+            .await;
+        assert_eq!(
+            settle(&stage, &mut phone).await,
+            ["InstallProfile", "RemoveProfile"]
+        );
+        assert!(phone.has.is_empty());
+
+        // The first version is acknowledged while the second is there already, and that one fails: the first is not forgotten.
+        desk.post("profiles/org.example.late/assign", unassign.clone())
+            .await;
+        look_after(&stage).await;
+        desk.upload(&profile("org.example.late", 2, "M")).await;
+        assert_eq!(phone.connect(&stage).await, ["InstallProfile"]);
+        phone.fails = true;
+        assert_eq!(settle(&stage, &mut phone).await, ["InstallProfile"]);
+        assert_eq!(phone.has.len(), 1, "the device keeps the first");
+        desk.post("profiles/org.example.late/unassign", unassign)
+            .await;
+        assert_eq!(settle(&stage, &mut phone).await, ["RemoveProfile"]);
+        assert!(phone.has.is_empty());
+        stage.engine.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_device_tells_of_itself_fills_a_profile_in() {
+    for backend in backends() {
+        let stage = Stage::new(backend).await;
+        let desk = Desk::open(&stage).await;
+        let mut phone = Phone::enroll(&stage, A).await;
+        desk.upload(&profile(
+            "org.example.name",
+            1,
+            "{{fact.device.device-name}}",
+        ))
+        .await;
+        desk.post(
+            "profiles/org.example.name/assign",
+            json!({ "everything": true }),
+        )
+        .await;
+        assert!(settle(&stage, &mut phone).await.is_empty());
+        let ask = json!({
+            "request_type": "DeviceInformation",
+            "parameters": { "Queries": ["DeviceName"] },
+            "targets": { "devices": [A] },
+        });
+        desk.post("commands", ask).await;
+        assert_eq!(
+            settle(&stage, &mut phone).await,
+            ["DeviceInformation", "InstallProfile", "ProfileList"]
+        );
+        let given = String::from_utf8(phone.given.remove(0)).unwrap();
+        assert!(given.contains("Trolley 3"), "{given}");
+        stage.engine.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_kept_before_can_be_meant_literally_and_names_are_told_apart() {
+    let stage = Stage::new(backends().remove(0)).await;
+    let desk = Desk::open(&stage).await;
+    let text = profile("org.example.braces", 1, "{{device.udid}}");
+    assert_eq!(desk.upload(&text).await["kind"], json!("variables"));
+    let kind = "application/x-apple-aspen-config";
+    let (_, told) = desk
+        .call("POST", "profiles?literal=true", kind, text.clone().into())
+        .await;
+    assert_eq!(
+        (&told["kind"], &told["version"]),
+        (&json!("as-it-is"), &json!(2))
+    );
+    let other = profile("org.example.other", 2, "x");
+    for path in [
+        "profiles?name=org.example.braces&dry_run=true",
+        "profiles?name=org.example.braces",
+    ] {
+        let (status, told) = desk.call("POST", path, kind, other.clone().into()).await;
+        assert_eq!(status, StatusCode::CONFLICT, "{told}");
+        assert!(
+            told["detail"].as_str().unwrap().contains("--name"),
+            "{told}"
+        );
+    }
+    // Its name is another one's identifier: it is kept all the same.
+    desk.call(
+        "POST",
+        "profiles?name=org.example.third",
+        kind,
+        other.into(),
+    )
+    .await;
+    assert_eq!(
+        desk.upload(&profile("org.example.third", 3, "x").replace(
+            "<key>PayloadDisplayName</key><string>org.example.third",
+            "<key>PayloadDisplayName</key><string>Third"
+        ))
+        .await["name"],
+        json!("Third")
+    );
+    stage.engine.stop().await;
 }

@@ -210,7 +210,13 @@ pub(crate) async fn profile(verb: ProfileVerb, api: &Api, out: &Output) -> anyho
         ProfileVerb::Unassign { profile, whom } => {
             let path = format!("{}/unassign", one(&profile));
             let became = api.post(&path, &whom.body()).await?;
-            let sentence = format!("{} targets are gone.", became["changed"]);
+            let sentence = match whom.dry_run {
+                true => format!(
+                    "It would be taken from {} devices, unless it is assigned to them in another way too.",
+                    became["devices"]
+                ),
+                false => format!("{} targets are gone.", became["changed"]),
+            };
             out.said(&sentence, &became)
         }
         ProfileVerb::Status {

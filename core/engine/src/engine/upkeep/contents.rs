@@ -4,7 +4,6 @@
 //! round, and judged once for each kind of device.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use pomona_catalogue::Target;
 use uuid::Uuid;
@@ -25,8 +24,8 @@ pub(super) struct Content {
     pub(super) version: i64,
     pub(super) hash: Vec<u8>,
     pub(super) payload_uuid: String,
-    /// None where something keeps it from being sent.
-    pub(super) bytes: Option<Arc<[u8]>>,
+    /// Each device gets it in another way.
+    pub(super) single: bool,
     refused: Option<String>,
 }
 
@@ -43,7 +42,7 @@ struct Opened {
     row: ProfileRow,
     /// What a later version of the server does not read any more is not sent, and stays where it is.
     profile: Result<Profile, String>,
-    bytes: Arc<[u8]>,
+    bytes: Vec<u8>,
     judged: HashMap<Target, Option<String>>,
 }
 
@@ -55,21 +54,29 @@ pub(super) struct Contents<'a> {
 
 impl<'a> Contents<'a> {
     /// Opens the current versions.
-    pub(super) fn open(keys: &'a TenantKeys, current: Vec<ProfileRow>) -> Result<Self> {
+    pub(super) fn open(keys: &'a TenantKeys, current: Vec<ProfileRow>) -> Self {
         let mut profiles = HashMap::with_capacity(current.len());
         for row in current {
             let place = version_place(row.id, row.version);
-            let bytes = keys.open(place.place(), &row.sealed)?;
-            let profile = read::read(&bytes, row.kind != Kind::Variables);
+            let (bytes, profile) = match keys.open(place.place(), &row.sealed) {
+                Ok(bytes) => {
+                    let read = read::read(&bytes, row.kind != Kind::Variables);
+                    (bytes, read.map_err(|error| error.to_string()))
+                }
+                Err(_) => (
+                    Vec::new(),
+                    Err("what was uploaded cannot be opened".to_owned()),
+                ),
+            };
             let opened = Opened {
                 row,
-                profile: profile.map_err(|error| error.to_string()),
-                bytes: Arc::from(bytes),
+                profile,
+                bytes,
                 judged: HashMap::new(),
             };
             profiles.insert(opened.row.id, opened);
         }
-        Ok(Self { keys, profiles })
+        Self { keys, profiles }
     }
 
     /// What a profile is called in reasons.
@@ -88,7 +95,7 @@ impl<'a> Contents<'a> {
             version: one.row.version,
             hash: one.row.hash.clone(),
             payload_uuid: String::new(),
-            bytes: Some(one.bytes.clone()),
+            single: one.row.kind == Kind::Variables,
             refused: None,
         };
         match &one.profile {
@@ -98,10 +105,9 @@ impl<'a> Contents<'a> {
                     .clone_from(&profile.summary.payload_uuid);
                 if one.row.kind == Kind::Variables {
                     match filled(keys, profile, device) {
-                        Ok((hash, payload_uuid, bytes)) => {
+                        Ok((hash, payload_uuid, _)) => {
                             content.hash = hash;
                             content.payload_uuid = payload_uuid;
-                            content.bytes = Some(bytes);
                         }
                         Err(told) => content.refused = Some(told),
                     }
@@ -115,14 +121,24 @@ impl<'a> Contents<'a> {
             }
             Err(told) => content.refused = Some(told.clone()),
         }
-        if content.refused.is_some() {
-            content.bytes = None;
-        }
         Some(content)
+    }
+
+    /// The bytes that a device gets. They are made when they are sent and not before: a round would hold too many.
+    ///
+    /// # Errors
+    /// Why there are none.
+    pub(super) fn bytes(&self, id: ProfileId, device: &DeviceSnapshot) -> Result<Vec<u8>, String> {
+        let one = self.profiles.get(&id).ok_or("the profile is gone")?;
+        match (&one.profile, one.row.kind) {
+            (Err(told), _) => Err(told.clone()),
+            (Ok(profile), Kind::Variables) => Ok(filled(self.keys, profile, device)?.2),
+            (Ok(_), _) => Ok(one.bytes.clone()),
+        }
     }
 }
 
-type Filled = (Vec<u8>, String, Arc<[u8]>);
+type Filled = (Vec<u8>, String, Vec<u8>);
 
 /// A profile filled in for a device, with a `PayloadUUID` that is the same for the same content.
 fn filled(keys: &TenantKeys, profile: &Profile, device: &DeviceSnapshot) -> Result<Filled, String> {
@@ -146,7 +162,7 @@ fn filled(keys: &TenantKeys, profile: &Profile, device: &DeviceSnapshot) -> Resu
             read::MOST_BYTES
         ));
     }
-    Ok((hash.to_vec(), payload_uuid, Arc::from(bytes)))
+    Ok((hash.to_vec(), payload_uuid, bytes))
 }
 
 /// As Apple's tools write it.

@@ -164,7 +164,15 @@ fn each_situation_has_its_step() {
         install(1, Why::Assigned)
     );
     // Not wanted: removed if it came from us.
-    for state in [State::Installing, State::Installed, State::Verified] {
+    assert_eq!(
+        step(of(None, Some(held(State::Installing, NotYet)), None)),
+        None
+    );
+    assert_eq!(
+        step(of(None, Some(held(State::Installing, Done(at))), None)),
+        Some(Step::Remove { tries: 1 })
+    );
+    for state in [State::Installed, State::Verified] {
         assert_eq!(
             step(of(None, Some(held(state, NotYet)), None)),
             Some(Step::Remove { tries: 1 })

@@ -111,7 +111,7 @@ pub(super) async fn keep(
             let product = told.seen.own("ProductName");
             observations::set_footing(tx, now, device, *marks, version.as_deref(), product).await?;
         } else if changes.any() {
-            observations::raise_revision(tx, device).await?;
+            observations::raise_revision(tx, now, device).await?;
         }
         if changes.any() {
             let (name, build) = (told.seen.own("DeviceName"), told.seen.own("BuildVersion"));

@@ -331,7 +331,7 @@ fn what_is_no_profile_is_refused_in_words_that_say_what_to_do() {
         ),
         (
             with("org.example.room", "org.{{fact.room}}"),
-            "must be the same on every device",
+            "none of which is a brace",
         ),
     ] {
         let told = refused(bytes.as_bytes());

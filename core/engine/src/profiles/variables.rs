@@ -35,20 +35,11 @@ const MOST_VALUE: usize = 4_096;
 /// The names that a profile's texts hold.
 ///
 /// # Errors
-/// [`Error::Invalid`] for a name that there is not, and for one in the name of a key or where it could not be filled in.
+/// [`Error::Invalid`] for a name that there is not, and for one in the name of a key.
 pub(crate) fn names(dictionary: &Dictionary) -> Result<BTreeSet<String>> {
     let mut found = BTreeSet::new();
     let mut left = MOST;
     gather_in(dictionary, &mut found, &mut left)?;
-    for key in ["PayloadIdentifier", "PayloadUUID", "PayloadType"] {
-        if let Some(Value::String(text)) = dictionary.get(key)
-            && variable(text).is_some()
-        {
-            return Err(Error::Invalid(format!(
-                "{key} of the profile must be the same on every device, so no variable can stand in it"
-            )));
-        }
-    }
     Ok(found)
 }
 

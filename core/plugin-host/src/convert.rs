@@ -5,6 +5,7 @@
 
 mod commands;
 mod effects;
+mod subjects;
 
 use std::collections::BTreeMap;
 
@@ -21,6 +22,7 @@ use crate::rights::{Capabilities, DeviceRights};
 pub use commands::amended;
 pub(crate) use commands::{change, draft};
 pub(crate) use effects::effects;
+pub(crate) use subjects::subject;
 
 const MILLI: Micros = SECOND / 1_000;
 /// Longest JSON text of a fact or an event.
@@ -86,7 +88,8 @@ pub(crate) fn snapshot(granted: &Capabilities, from: &DeviceSnapshot) -> device:
         } else {
             device::Channel::User(from.user_key.clone())
         },
-        udid: Some(from.ident.clone()).filter(|ident| shown("udid") && !ident.is_empty()),
+        udid: Some(from.ident.clone())
+            .filter(|ident| shown("udid") && !ident.is_empty() && !from.user_enrollment),
         serial: from.serial_number.clone().filter(|_| shown("serial")),
         platform: platform(&model),
         model: Some(model).filter(|_| shown("model")).unwrap_or_default(),
@@ -98,6 +101,7 @@ pub(crate) fn snapshot(granted: &Capabilities, from: &DeviceSnapshot) -> device:
         shared_ipad: truth("shared-ipad"),
         // What the device says; the engine itself enrolls by profile only.
         kind: match from.marks.ade {
+            _ if from.user_enrollment => device::EnrollmentKind::AccountDrivenUser,
             Some(true) => device::EnrollmentKind::Automated,
             _ => device::EnrollmentKind::Profile,
         },

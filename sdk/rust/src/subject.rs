@@ -38,14 +38,14 @@ impl Objection {
     pub fn told(&self) -> String {
         let mut text = self.message.clone();
         for (lead, more) in [
-            ("", &self.fix),
+            ("to mend it: ", &self.fix),
             ("ask first: ", &self.ask),
             ("instead: ", &self.alternative),
         ] {
             if let Some(more) = more {
                 text.push_str("; ");
                 text.push_str(lead);
-                text.push_str(more);
+                text.push_str(more.trim_end_matches('.'));
             }
         }
         text
@@ -126,7 +126,7 @@ mod tests {
         });
         assert_eq!(recipients::kinds(), Err(AccessError::NotFound));
         let said = told.of(Weight::Refuses).next().unwrap().told();
-        assert_eq!(said, "supervision; Mend it.; instead: Another.");
+        assert_eq!(said, "supervision; to mend it: Mend it; instead: Another");
         assert_eq!(told.of(Weight::Open).count(), 0);
     }
 }

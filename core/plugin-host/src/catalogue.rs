@@ -94,8 +94,12 @@ fn judge(subject: &Subject, class: &str, name: &str, body: &str) -> Result<Judge
         let why = format!("the body has more than {MOST_BODY} bytes; leave out what is only data");
         return Err(AccessError::Invalid(why));
     }
-    let read: Map<String, Value> = serde_json::from_str(body)
-        .map_err(|error| AccessError::Invalid(format!("the body is no JSON object: {error}")))?;
+    let read: Map<String, Value> = match body {
+        "" => Map::new(),
+        body => serde_json::from_str(body).map_err(|error| {
+            AccessError::Invalid(format!("the body is no JSON object: {error}"))
+        })?,
+    };
     let Some(target) = target(subject) else {
         return Ok(of_no_family(name));
     };

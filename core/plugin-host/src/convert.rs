@@ -375,6 +375,30 @@ mod tests {
     }
 
     #[test]
+    fn a_user_enrollment_is_shown_as_one_and_its_id_is_no_udid() {
+        let all = manifest("[capabilities.devices]\nread = [\"core\"]\n").capabilities;
+        let from = |user_enrollment, ade| DeviceSnapshot {
+            ident: "U".into(),
+            user_enrollment,
+            marks: pomona_engine::Marks {
+                ade,
+                ..pomona_engine::Marks::default()
+            },
+            ..DeviceSnapshot::default()
+        };
+        for (user_enrollment, ade, udid, expected) in [
+            (false, None, Some("U"), "Profile"),
+            (false, Some(true), Some("U"), "Automated"),
+            (true, None, None, "AccountDrivenUser"),
+        ] {
+            let seen = snapshot(&all, &from(user_enrollment, ade));
+            assert_eq!(seen.udid.as_deref(), udid);
+            let kind = format!("{:?}", seen.kind);
+            assert!(kind.ends_with(expected), "{kind}");
+        }
+    }
+
+    #[test]
     fn without_core_a_member_is_empty_that_is_not_told() {
         let fact = |name: &str, value: Value| engine::KnownFact {
             name: name.into(),

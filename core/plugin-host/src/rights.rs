@@ -325,7 +325,7 @@ impl Capabilities {
         let devices = !self.devices.read.is_empty() || self.devices.search || self.devices.history;
         [
             (devices, "pomona:host/devices"),
-            (self.devices.core(), "pomona:host/recipients"),
+            (devices, "pomona:host/recipients"),
             (self.kv.is_some(), "pomona:host/kv"),
             (!self.http.hosts.is_empty(), "pomona:host/http-out"),
             (!self.secrets.is_empty(), "pomona:host/secrets"),
@@ -341,8 +341,7 @@ impl Capabilities {
 #[must_use]
 pub(crate) fn right_of(interface: &str) -> Option<&'static str> {
     Some(match interface {
-        "pomona:host/devices" => "capabilities.devices.read",
-        "pomona:host/recipients" => "core in capabilities.devices.read",
+        "pomona:host/devices" | "pomona:host/recipients" => "capabilities.devices.read",
         "pomona:host/kv" => "capabilities.kv",
         "pomona:host/http-out" => "capabilities.http.hosts",
         "pomona:host/secrets" => "capabilities.secrets",

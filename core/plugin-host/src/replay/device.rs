@@ -203,6 +203,8 @@ mod tests {
         ];
         assert_eq!(facts, expected);
         assert_eq!(told.facts[1].observed_at, micros(3));
+        let user = json!({ "id": id(), "kind": "account-driven-user" });
+        assert!(device(&user, "").unwrap().user_enrollment);
         let unknown = json!({ "id": id(), "platform": { "other": "" } });
         assert_eq!(device(&unknown, "").unwrap().product_name, None);
     }

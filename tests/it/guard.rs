@@ -41,7 +41,9 @@ async fn what_a_group_requires_is_refused_with_cause_and_fix() {
     let mut stage = Stage::open(&[("--plugins-allow-unsigned", "true")]).await;
     let fleet = stage.fleet_of(1, |options| options.supervised = 0.0).await;
     let device = stage.lab.tenant.devices().await.unwrap().remove(0).id;
-    let rules = json!({ "require": [{ "group": "Lab", "supervised": true }] });
+    // Without questions of its own, so that nobody has asked the device yet.
+    let rules =
+        json!({ "drift_poll_hours": 0, "require": [{ "group": "Lab", "supervised": true }] });
     guarded(&stage, &rules).await;
     let remove = [
         "command",
@@ -88,7 +90,7 @@ async fn what_a_group_requires_is_refused_with_cause_and_fix() {
     assert_eq!(found[0]["evidence"][0]["source"], "device", "{found:#}");
 
     // An exception for one command, and a policy of warnings.
-    let spared = json!({ "action": "refuse", "overrides": [{ "command": "RemoveApplication", "action": "warn" }],
+    let spared = json!({ "drift_poll_hours": 0, "overrides": [{ "command": "RemoveApplication", "action": "warn" }],
         "require": [{ "group": "Lab", "supervised": true }] });
     set(&stage, &spared).await;
     stage.good(&remove).await;

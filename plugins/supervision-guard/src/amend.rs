@@ -9,7 +9,7 @@ use pomona_sdk::serde_json::{self, Map, Value};
 use pomona_sdk::{Change, Draft};
 
 use crate::settings::{Action, Settings};
-use crate::validate::does_nothing;
+use crate::validate::{LARGEST, does_nothing};
 
 /// The changes; none where there is nothing to take out, or it is not known for which devices the command is.
 pub(crate) fn amend(settings: &Settings, command: &Draft) -> Vec<Change> {
@@ -18,8 +18,10 @@ pub(crate) fn amend(settings: &Settings, command: &Draft) -> Vec<Change> {
             .overrides
             .iter()
             .any(|one| one.action == Action::Rewrite);
-    let payload = serde_json::from_str::<Map<String, Value>>(&command.payload_json);
-    let (true, Ok(payload)) = (rewrites, payload) else {
+    if !rewrites || command.payload_json.len() > LARGEST {
+        return Vec::new();
+    }
+    let Ok(payload) = serde_json::from_str::<Map<String, Value>>(&command.payload_json) else {
         return Vec::new();
     };
     let Ok(kinds) = recipients::kinds() else {

@@ -10,9 +10,14 @@ use pomona_sdk::{Draft, Snapshot, Verdict, allow};
 use crate::needs::{self, Need};
 use crate::settings::{Action, Requirement, Settings, Unknown};
 
-/// Commands that change nothing, and those that answer a loss: no requirement holds them back unless it names them.
-const FREE: [&str; 14] = [
+/// Commands that ask, those that answer a loss, and those that end the setup of a device: no requirement holds them back unless it names them. What
+/// an administrator may want to do whatever the device is, is for people to say: no catalogue knows it.
+const FREE: [&str; 26] = [
+    "ActivationLockBypassCode",
+    "ActiveNSExtensions",
+    "AvailableOSUpdates",
     "CertificateList",
+    "DeviceConfigured",
     "DeviceInformation",
     "DeviceLocation",
     "DeviceLock",
@@ -20,18 +25,28 @@ const FREE: [&str; 14] = [
     "EnableLostMode",
     "EraseDevice",
     "InstalledApplicationList",
+    "ManagedApplicationAttributes",
+    "ManagedApplicationConfiguration",
+    "ManagedApplicationFeedback",
     "ManagedApplicationList",
+    "ManagedMediaList",
+    "NSExtensionMappings",
+    "OSUpdateStatus",
     "PlayLostModeSound",
     "ProfileList",
     "ProvisioningProfileList",
     "Restrictions",
     "SecurityInfo",
+    "UserConfigured",
+    "UserList",
 ];
 /// What says whether needs are met is never held back.
 const ASKS: [&str; 2] = ["DeviceInformation", "SecurityInfo"];
 const MINUTE_MS: u64 = 60_000;
 /// Reasons in one verdict, at most.
 const MOST: usize = 3;
+/// Bytes of a payload that the catalogue judges.
+pub(crate) const LARGEST: usize = 64 << 10;
 
 /// Judges a command for a device.
 pub(crate) fn judge(
@@ -126,8 +141,11 @@ fn lacking(
 /// What the device would do nothing with, where that is refused.
 fn idle(settings: &Settings, device: &Snapshot, command: &Draft) -> Vec<String> {
     let name = command.request_type.as_str();
+    if command.payload_json.len() > LARGEST {
+        return Vec::new();
+    }
     let asked = catalogue::preflight(&device.subject(), "command", name, &command.payload_json);
-    // Too large to be judged is no reason to refuse it.
+    // That it cannot be judged is no reason to refuse it.
     let Ok(told) = asked else {
         return Vec::new();
     };

@@ -41,18 +41,18 @@ pub(crate) fn amend(settings: &Settings, command: &Draft) -> Vec<Change> {
     let Value::Object(left) = left else {
         return Vec::new();
     };
-    // What is taken out must leave no more to refuse than before.
-    let refusals = |told: &Judgement| told.of(Weight::Refuses).count();
-    let sound = judged(&kinds, name, &left).is_some_and(|after| {
-        let pairs = after.iter().zip(&before);
-        pairs
-            .into_iter()
-            .all(|(after, before)| refusals(after) <= refusals(before))
-    });
+    let sound = judged(&kinds, name, &left).is_some_and(|after| no_worse(&before, &after));
     match sound {
         true => changes(&payload, &left),
         false => Vec::new(),
     }
+}
+
+/// Whether no device has more to refuse than before.
+fn no_worse(before: &[Judgement], after: &[Judgement]) -> bool {
+    let refusals = |told: &Judgement| told.of(Weight::Refuses).count();
+    let mut pairs = before.iter().zip(after);
+    pairs.all(|(before, after)| refusals(after) <= refusals(before))
 }
 
 /// What the catalogue says for each kind of device; none where it cannot judge, or there is no device.
@@ -230,6 +230,16 @@ mod tests {
             .recipients(vec![subject; kinds]);
         let draft = testing::draft("DeviceLock", &json!({ "PIN": "1", "Message": "m" }));
         host.run(|| amend(&settings, &draft)).0
+    }
+
+    #[test]
+    fn what_would_be_refused_for_want_of_a_key_is_worse() {
+        let told = |refused: usize| Judgement {
+            verdict: Verdict::Refused,
+            objections: vec![objection("missing", Weight::Refuses, "PIN"); refused],
+        };
+        assert!(no_worse(&[told(1), told(1)], &[told(1), told(0)]));
+        assert!(!no_worse(&[told(1), told(0)], &[told(0), told(1)]));
     }
 
     #[test]

@@ -127,6 +127,20 @@ mod tests {
         assert_eq!(verdict("needs.os"), Some(RuleVerdict::Unknown));
         assert_eq!(verdict("needs.channel"), Some(RuleVerdict::Pass));
         assert_eq!(verdict("drift.silent"), None);
+        let of_macs = Settings {
+            uses: settings.uses.iter().skip(1).take(1).cloned().collect(),
+            ..Settings::default()
+        };
+        let host = Host::default().judged(
+            "profile",
+            "mac.only",
+            told(vec![
+                objection("platform", Weight::Refuses, ""),
+                objection("version", Weight::Refuses, ""),
+            ]),
+        );
+        let (readiness, _) = host.run(|| Readiness::of(&of_macs, &testing::device()));
+        assert_eq!(readiness.verdict("needs.os"), None, "it is not for iPads");
         let none = Readiness::of(&Settings::default(), &testing::device());
         assert_eq!(none.verdict("needs.os"), None);
     }

@@ -1,5 +1,6 @@
 //! The supervision guard on a running server: what it refuses, what it takes out, and what it notices.
 
+use pomona_simulator::Platform;
 use pomona_tests::guest;
 use serde_json::{Value, json};
 
@@ -107,10 +108,13 @@ async fn what_a_group_requires_is_refused_with_cause_and_fix() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_would_do_nothing_is_taken_out_or_refused() {
     let mut stage = Stage::open(&[("--plugins-allow-unsigned", "true")]).await;
-    let fleet = stage.fleet(2).await;
-    let devices = stage.lab.tenant.devices().await.unwrap();
-    let device = devices[0].id.clone();
-    guarded(&stage, &json!({ "action": "rewrite" })).await;
+    let fleet = stage.fleet(1).await;
+    let device = stage.lab.tenant.devices().await.unwrap().remove(0).id;
+    guarded(
+        &stage,
+        &json!({ "drift_poll_hours": 0, "action": "rewrite" }),
+    )
+    .await;
     let lock = [
         "command",
         "send",
@@ -131,7 +135,26 @@ async fn what_would_do_nothing_is_taken_out_or_refused() {
         (&change["key"], &change["by"]),
         (&json!("PIN"), &json!(GUARD))
     );
-    set(&stage, &json!({})).await;
+    // A Mac has a use for it: what goes to both stays as it is.
+    let macs = stage.fleet_of(1, |options| {
+        options.mix = vec![(Platform::Mac, 1)];
+        options.seed += 1;
+    });
+    let macs = macs.await;
+    let devices = stage.lab.tenant.devices().await.unwrap();
+    let mac = devices.iter().map(|one| &one.id);
+    let mac = mac.filter(|id| **id != device).next_back().unwrap();
+    for (more, changed) in [(&["--device", mac.as_str()][..], false), (&[], true)] {
+        let sent = stage
+            .json(&[&lock[..], more, &["--dry-run"]].concat())
+            .await;
+        let targets = sent["targets"].as_array().unwrap();
+        let told = targets.iter().filter(|one| one["reason"].is_string());
+        let expected = if changed { targets.len() } else { 0 };
+        assert_eq!(told.count(), expected, "{sent:#}");
+    }
+    macs.stop().await;
+    set(&stage, &json!({ "drift_poll_hours": 0 })).await;
     let refused = stage.bad(&lock).await;
     assert!(
         refused.contains("PIN of DeviceLock is not there on iOS"),

@@ -207,6 +207,88 @@ fn a_device_is_judged_as_the_server_judges_it() {
     }
 }
 
+/// Kinds of devices in the contract's words and in the catalogue's, written down apart from each other.
+fn archetypes() -> Vec<(Subject, Target)> {
+    let of = |platform: Platform, family: Family, version: &str| {
+        let subject = Subject {
+            os_version: version.into(),
+            supervised: None,
+            ..subject(platform)
+        };
+        let target = Target {
+            version: version.parse().ok(),
+            shared_ipad: Some(false),
+            ..Target::of(family)
+        };
+        (subject, target)
+    };
+    let mut all = vec![
+        of(Platform::Ios, Family::Ios, "18.3"),
+        of(Platform::Ios, Family::Ios, ""),
+        of(Platform::Macos, Family::Macos, "15.3"),
+        of(Platform::Tvos, Family::Tvos, "18.3"),
+        of(Platform::Visionos, Family::Visionos, "2.3"),
+        of(Platform::Watchos, Family::Watchos, "11.3"),
+    ];
+    let mut more = |base: (Platform, Family), change: &dyn Fn(&mut Subject, &mut Target)| {
+        let (mut subject, mut target) = of(base.0, base.1, "26.1");
+        change(&mut subject, &mut target);
+        all.push((subject, target));
+    };
+    let ipad = || (Platform::Ipados, Family::Ios);
+    let mac = || (Platform::Macos, Family::Macos);
+    more(ipad(), &|_, target| target.shared_ipad = None);
+    more(ipad(), &|subject, target| {
+        (subject.shared_ipad, target.shared_ipad) = (Some(true), Some(true));
+        (subject.supervised, target.supervised) = (Some(true), Some(true));
+        (subject.user_channel, target.channel) = (true, pomona_catalogue::Channel::User);
+    });
+    more(ipad(), &|subject, target| {
+        (subject.user_enrollment, target.enrollment) =
+            (true, pomona_catalogue::EnrollmentKind::User);
+    });
+    more(mac(), &|subject, target| {
+        (subject.user_approved, target.user_approved) = (Some(false), Some(false));
+        (subject.supervised, target.supervised) = (Some(false), Some(false));
+    });
+    more(mac(), &|subject, target| {
+        (subject.automated, target.ade) = (Some(true), Some(true));
+        (subject.user_channel, target.channel) = (true, pomona_catalogue::Channel::User);
+    });
+    more(ipad(), &|subject, target| {
+        (subject.shared_ipad, target.shared_ipad) = (Some(false), Some(false));
+        (subject.automated, target.ade) = (Some(false), Some(false));
+        (subject.access_rights, target.rights) = (Some(1), Some(1));
+    });
+    all
+}
+
+#[test]
+fn everything_is_judged_for_every_kind_of_device_as_the_catalogue_judges_it() {
+    let runtime = Runtime::new().unwrap();
+    let mut judged = 0;
+    for class in [Class::Command, Class::Profile, Class::Declaration] {
+        let form = match class {
+            Class::Declaration => Form::Plain,
+            _ => Form::Marked,
+        };
+        let objects = Catalogue::shipped().objects().iter();
+        for object in objects.filter(|object| object.class == class) {
+            let mut state = state(&runtime, HookName::Compliance, "");
+            for (subject, target) in archetypes() {
+                let told = asked(&mut state, subject, (class.as_str(), &object.id), "{}");
+                let body = serde_json::Map::new();
+                let own = Catalogue::shipped().preflight(&target, class, &object.id, &body, form);
+                let said: Vec<&String> = told.objections.iter().map(|one| &one.message).collect();
+                let wanted: Vec<&String> = own.findings.iter().map(|one| &one.message).collect();
+                assert_eq!(said, wanted, "{} for {target:?}", object.id);
+                judged += 1;
+            }
+        }
+    }
+    assert!(judged > 2_000, "{judged}");
+}
+
 #[test]
 fn questions_are_bounded_and_counted() {
     let runtime = Runtime::new().unwrap();

@@ -142,9 +142,8 @@ async fn what_would_do_nothing_is_taken_out_or_refused() {
     });
     let macs = macs.await;
     let devices = stage.lab.tenant.devices().await.unwrap();
-    let mac = devices.iter().map(|one| &one.id);
-    let mac = mac.filter(|id| **id != device).next_back().unwrap();
-    for (more, changed) in [(&["--device", mac.as_str()][..], false), (&[], true)] {
+    let mac = &devices.iter().find(|one| one.id != device).unwrap().id;
+    for (more, changed) in [(&["--device", mac][..], false), (&[], true)] {
         let sent = stage
             .json(&[&lock[..], more, &["--dry-run"]].concat())
             .await;

@@ -110,6 +110,28 @@ export class AccessError extends Error {
   constructor(tag: string, message?: string);
   tag: "denied" | "quota" | "not-found" | "unavailable" | "invalid" | "other";
 }
+/** What the catalogue judges for: what is null is not known. */
+export interface Subject {
+  platform: Platform; osVersion: string; userChannel: boolean; userEnrollment: boolean; supervised: boolean | null;
+  automated: boolean | null; userApproved: boolean | null; sharedIpad: boolean | null; accessRights: number | null;
+}
+export interface Objection {
+  cause: string; weight: "warns" | "open" | "refuses"; key: string; message: string; fix: string | null; ask: string | null;
+  alternative: string | null;
+}
+export interface Judgement {
+  verdict: "allowed" | "allowed-with-warning" | "unknown" | "refused"; objections: Objection[];
+}
+/** What of a device decides what it takes. */
+export function subject(device: Snapshot): Subject;
+/** What Apple's management protocols allow; always there, in every hook. `class` is `command`, `profile`, `declaration`, … */
+export const catalogue: {
+  preflight(subject: Subject, className: string, name: string, bodyJson: string): Judgement;
+  lookup(className: string, name: string): string | null;
+  names(className: string): string[];
+};
+/** In `commandAmend`: the kinds of devices that the command is for. */
+export const recipients: { kinds(): Subject[] };
 /** Devices of the tenant, as far as `capabilities.devices` reaches. */
 export const devices: {
   get(id: string): Snapshot;
@@ -135,6 +157,8 @@ export const metrics: { add(name: string, delta: number): void };
 
 /** What stands in for the host in a test. */
 export interface FakeHost {
+  catalogue?: Partial<typeof catalogue>;
+  recipients?: Partial<typeof recipients>;
   devices?: Partial<typeof devices>;
   kv?: Partial<typeof kv>;
   httpOut?: Partial<typeof httpOut>;

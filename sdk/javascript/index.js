@@ -86,9 +86,31 @@ export class AccessError extends Error {
   }
 }
 
+/** What of a device decides what it takes, for `catalogue.preflight`. How a Mac came to be managed it tells in the fact `security.management-status`,
+ * which plugin.toml has to ask for. What is not known is null. */
+export function subject(device) {
+  const status = fact(device, "security.management-status");
+  const said = (name) => (typeof status?.[name] === "boolean" ? status[name] : null);
+  return {
+    platform: device.platform,
+    osVersion: device.osVersion,
+    userChannel: device.channel.tag !== "device",
+    userEnrollment: device.kind.tag === "account-driven-user",
+    supervised: device.supervised,
+    automated: device.kind.tag === "automated" ? true : said("EnrolledViaDEP"),
+    userApproved: said("UserApprovedEnrollment"),
+    sharedIpad: device.sharedIpad,
+    accessRights: null,
+  };
+}
+
 // Functions of the contract behind rights: what plugin.toml does not ask for is not there.
 const behind = (name) =>
   new Proxy({}, { get: (_, what) => (...parts) => asked(`${name}.${String(what)}()`).ask(name, what, parts) });
+/** `preflight(subject, class, name, bodyJson)`, `lookup(class, name)`, `names(class)`: always there, in every hook. */
+export const catalogue = behind("catalogue");
+/** `kinds()`: in `commandAmend`, the kinds of devices that the command is for. */
+export const recipients = behind("recipients");
 /** `get(id)`, `getFact(id, key)`, `search(group, after, limit)`, `history(id, topic, limit)`. */
 export const devices = behind("devices");
 /** `get(key)`, `scan(prefix, after, limit)`. */

@@ -1,5 +1,6 @@
 """The border between a plugin and its host, with bindings that are made up."""
 
+import enum
 import sys
 import types
 import unittest
@@ -61,7 +62,21 @@ def bindings():
         Target=record("Target", ["device", "channel"]),
         Channel_Device=record("Channel_Device", []),
         Channel_User=record("Channel_User", ["value"]),
+        Platform_Ipados=record("Platform_Ipados", []),
+        Platform_Other=record("Platform_Other", ["value"]),
     )
+    subject = "platform os_version user_channel user_enrollment supervised automated user_approved shared_ipad access_rights"
+    verdict = enum.Enum("Verdict", "ALLOWED ALLOWED_WITH_WARNING", module="wit_world.imports.catalogue")
+    weight = enum.Enum("Weight", "WARNS", module="wit_world.imports.catalogue")
+    objection = record("Objection", "cause weight key message fix ask alternative".split())
+    judgement = record("Judgement", "verdict objections".split())
+
+    def preflight(*question):
+        asked.append(question)
+        told = objection("version", weight.WARNS, "A", "it does nothing", None, None, "B")
+        return judgement(verdict.ALLOWED_WITH_WARNING, [told])
+
+    module("wit_world.imports.catalogue", Subject=record("Subject", subject.split()), preflight=preflight, Verdict=verdict)
     cases = ("Item_Enqueue", "Item_KvPut", "Item_Notify", "Item_Schedule", "Item_Wake")
     module(
         "wit_world.imports.effect",
@@ -122,6 +137,18 @@ class Border(unittest.TestCase):
         ]:
             self.refused(told, pomona.http.send, pomona.Message("GET", "https://x.example", **more))
         self.assertEqual(len(ASKED), 1)
+
+    def test_the_catalogue_is_asked_about_a_subject_and_answers_in_words(self):
+        told = pomona.catalogue.preflight(pomona.Subject("ipados", "17.4", supervised=False), "command", "Settings", "{}")
+        asked = ASKED[0][0]
+        self.assertEqual(type(asked.platform).__name__, "Platform_Ipados")
+        self.assertEqual((asked.os_version, asked.supervised, asked.automated), ("17.4", False, None))
+        objection = pomona.Objection("version", "warns", "A", "it does nothing", None, None, "B")
+        self.assertEqual(told, pomona.Judgement("allowed-with-warning", [objection]))
+        pomona.catalogue.preflight(pomona.Subject("Car1,1"), "command", "Settings", "{}")
+        self.assertEqual(ASKED[1][0].platform.value, "Car1,1")
+        strange = pomona.Subject(access_rights=2**16)
+        self.refused("catalogue.preflight.access_rights: 65536 is no ", pomona.catalogue.preflight, strange, "command", "A", "{}")
 
     def test_what_the_host_is_asked_with_is_looked_at(self):
         self.refused("devices.search: 4294967296 is no ", pomona.devices.search, None, None, 2**32)

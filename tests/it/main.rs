@@ -9,6 +9,7 @@
 mod architecture;
 mod authors;
 mod distribution;
+mod guard;
 mod kill_loop;
 mod languages;
 mod outside;

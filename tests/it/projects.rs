@@ -89,6 +89,81 @@ fn a_project_in_python_passes_answers_requests_of_pages_and_is_measured_and_comp
     compared(&desk, "python", "plugin.py", "\"Kitchen\"");
 }
 
+/// A rule that rests on nothing but what the catalogue says.
+const BY_THE_CATALOGUE: [(&str, &str, &str); 2] = [
+    (
+        "javascript",
+        "src/plugin.js",
+        r#"import { allow, catalogue, subject, veto } from "pomona";
+export const commandValidate = {
+  validate(context, stage, device, command) {
+    const name = command.requestType;
+    const told = catalogue.preflight(subject(device), "command", name, command.payloadJson);
+    const known = JSON.parse(catalogue.lookup("command", name))[0].about.name;
+    const there = catalogue.names("command").includes(name) && catalogue.lookup("command", "Zap") == null;
+    if (told.verdict !== "refused") return allow();
+    const { cause, weight, ask } = told.objections[0];
+    return veto(`${known} ${there} ${cause} ${weight} ${ask == null}`);
+  },
+};
+"#,
+    ),
+    (
+        "python",
+        "plugin.py",
+        r#"import json
+
+import pomona
+
+
+class CommandValidate(pomona.CommandValidate):
+    def validate(self, context, stage, device, command):
+        name = command.request_type
+        told = pomona.catalogue.preflight(pomona.subject(device), "command", name, command.payload_json)
+        known = json.loads(pomona.catalogue.lookup("command", name))[0]["about"]["name"]
+        there = name in pomona.catalogue.names("command") and pomona.catalogue.lookup("command", "Zap") is None
+        if told.verdict != "refused":
+            return pomona.allow()
+        first = told.objections[0]
+        said = [known, json.dumps(there), first.cause, first.weight, json.dumps(first.ask is None)]
+        return pomona.veto(" ".join(said))
+"#,
+    ),
+];
+
+#[test]
+fn a_project_in_any_language_asks_the_catalogue_without_a_right() {
+    let desk = Desk::new();
+    for (language, file, source) in BY_THE_CATALOGUE {
+        let name = desk.begun(language, "command-validate");
+        let folder = desk.files.path().join(&name);
+        let manifest = std::fs::read_to_string(folder.join("plugin.toml")).unwrap();
+        let (without_rights, _) = manifest.split_once("[capabilities").unwrap();
+        std::fs::write(folder.join("plugin.toml"), without_rights).unwrap();
+        std::fs::write(folder.join(file), source).unwrap();
+        let of = |kind: &str, expect: serde_json::Value| {
+            json!({
+                "hook": "command-validate",
+                "input": {
+                    "device": { "id": "d", "platform": "ios", "kind": kind },
+                    "command": { "request-type": "EraseDevice" },
+                },
+                "expect": expect,
+            })
+        };
+        let refused = json!({ "ok": { "veto": "EraseDevice true user-enrollment refuses true" } });
+        for (fixture, question) in [
+            ("first", of("account-driven-user", refused)),
+            ("second", of("profile", json!({ "ok": { "allow": null } }))),
+        ] {
+            let path = folder.join(format!("fixtures/{fixture}.json"));
+            std::fs::write(path, question.to_string()).unwrap();
+        }
+        let said = desk.good(&["test", &name]);
+        assert!(said.contains("2 of 2 fixtures passed"), "{said}");
+    }
+}
+
 /// Adds the hook `routes` to a project in Python, and a fixture of it.
 fn pages(folder: &Path) {
     let add = |file: &str, text: &str| {

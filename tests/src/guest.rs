@@ -1,6 +1,6 @@
-//! Plugins of the examples, built as their authors would.
+//! Plugins of the examples and our own, built as their authors would.
 //!
-//! Owns: one package of each example for all tests of a run. All are built in one target folder, so that the SDK is
+//! Owns: one package of each for all tests of a run. All are built in one target folder, so that the SDK is
 //! compiled once.
 
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use crate::checkout::{checkout, pomona_binary};
 /// Two builds at a time would wait for each other's lock anyway.
 static ONE_AT_A_TIME: std::sync::Mutex<()> = std::sync::Mutex::new(());
 
-/// The package of the example `name`, built when it is not fresh.
+/// The package of the example or of our own plugin `name`, built when it is not fresh.
 ///
 /// # Errors
 /// It cannot be built; what was said went to standard error.
@@ -32,7 +32,11 @@ pub fn guest_by(binary: &Path, name: &str) -> Result<PathBuf> {
     let root = checkout();
     let target = root.join("target/guests");
     let package = target.join(format!("{name}.pomona"));
-    let folder = root.join("examples").join(name);
+    let folder = ["examples", "plugins"]
+        .map(|place| root.join(place).join(name))
+        .into_iter()
+        .find(|folder| folder.is_dir())
+        .with_context(|| format!("neither examples nor plugins has {name}"))?;
     // Cargo sees for itself what is fresh; the tools of the other languages always begin anew.
     if !folder.join("Cargo.toml").is_file() && is_fresh(&package, &folder, binary) {
         return Ok(package);

@@ -40,8 +40,8 @@ enum Check {
     Clippy,
     /// The workspace builds, and its tests do.
     Build,
-    /// The SDK and the examples: format, native tests, packages, and their fixtures, and those of the components that are kept
-    /// of each release of the contract. Each example is a package of its own, as an author's is.
+    /// The SDK, the examples and our own plugins: format, native tests, packages, and their fixtures, and those of the components that are kept
+    /// of each release of the contract. Each is a package of its own, as an author's is.
     Examples,
     /// All tests, against SQLite and a private PostgreSQL.
     Test,
@@ -56,13 +56,14 @@ const ALL: [Check; 5] = [
 ];
 
 /// Packages outside the workspace.
-const APART: [&str; 6] = [
+const APART: [&str; 7] = [
     "sdk/rust",
     "examples/compliance-hook",
     "examples/enrollment-gate",
     "examples/lost-and-found",
     "examples/quiet-hours",
     "examples/welcome",
+    "plugins/supervision-guard",
 ];
 
 /// Examples in JavaScript and in Python, below `examples`.
@@ -168,15 +169,14 @@ fn examples(arguments: &Arguments) -> Result<Outcome> {
     }
     // Built here, so that no test has to share the machine with a compiler; and before the tests of the scripts, which
     // find the SDK where a build puts it.
-    let names = APART
-        .iter()
-        .filter_map(|folder| folder.strip_prefix("examples/"));
+    let folders = APART.iter().filter(|folder| !folder.starts_with("sdk/"));
+    let names = folders.filter_map(|folder| Some(folder.rsplit_once('/')?.1));
     for name in names.chain(JAVASCRIPT).chain(PYTHON) {
-        println!("==> examples: pomona plugin build examples/{name}");
+        println!("==> examples: pomona plugin build {name}");
         match pomona_tests::guest(name).and_then(|package| fixture_tests(&package)) {
             Ok(tests) => checks.push((tests, Runner::Tests)),
             Err(error) => {
-                eprintln!("error: examples/{name}: {error:#}");
+                eprintln!("error: {name}: {error:#}");
                 all.passed = false;
             }
         }
@@ -335,20 +335,26 @@ mod tests {
     }
 
     #[test]
-    fn every_example_is_in_a_list() {
-        let listed: std::collections::BTreeSet<&str> = APART
-            .iter()
-            .filter_map(|folder| folder.strip_prefix("examples/"))
-            .chain(JAVASCRIPT)
-            .chain(PYTHON)
-            .collect();
-        let folders = std::fs::read_dir(checkout().join("examples")).unwrap();
-        let there: Vec<String> = folders
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect();
-        assert_eq!(there.len(), listed.len());
-        for name in there {
-            assert!(listed.contains(name.as_str()), "{name}");
+    fn every_example_and_every_plugin_of_ours_is_in_a_list() {
+        let of_rust = |place: &'static str| {
+            let folders = APART.iter();
+            folders.filter_map(move |folder| folder.strip_prefix(place)?.strip_prefix('/'))
+        };
+        let examples = of_rust("examples").chain(JAVASCRIPT).chain(PYTHON);
+        for (place, listed) in [
+            ("examples", examples.collect::<Vec<_>>()),
+            ("plugins", of_rust("plugins").collect()),
+        ] {
+            let entries = std::fs::read_dir(checkout().join(place)).unwrap();
+            let entries = entries.map(Result::unwrap);
+            let there: Vec<String> = entries
+                .filter(|entry| entry.path().is_dir())
+                .map(|entry| entry.file_name().into_string().unwrap())
+                .collect();
+            assert_eq!(there.len(), listed.len());
+            for name in there {
+                assert!(listed.contains(&name.as_str()), "{place}/{name}");
+            }
         }
     }
 

@@ -64,6 +64,12 @@ impl Catalogue {
         &SHIPPED
     }
 
+    /// The data of this release, as they are written: what names them, names all that this catalogue says.
+    #[must_use]
+    pub const fn text() -> &'static str {
+        crate::DATA
+    }
+
     /// Reads data files, one after another: first the sources, a line each, then the objects.
     ///
     /// # Errors

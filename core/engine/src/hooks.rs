@@ -144,6 +144,18 @@ pub trait EnrollmentHook: Send + Sync {
     async fn decide(&self, request: &EnrollmentRequest) -> Result<EnrollmentDecision, HookError>;
 }
 
+/// A kind of device and channel, as the catalogue tells them apart.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct DeviceKind {
+    /// What decides what it takes.
+    pub target: pomona_catalogue::Target,
+    /// Whether it is an iPad, which the catalogue counts among the devices with iOS.
+    pub ipad: bool,
+}
+
+/// Kinds of devices that are told of a command, at most.
+pub const MOST_KINDS: usize = 64;
+
 /// A command as a hook sees it.
 #[derive(Clone, Debug)]
 pub struct CommandDraft {
@@ -153,6 +165,9 @@ pub struct CommandDraft {
     pub command: plist::Dictionary,
     /// What kind of actor sends it.
     pub actor: ActorKind,
+    /// For amending hooks: the kinds of devices that it is for, each once. None where there are more than [`MOST_KINDS`] or one has not
+    /// said what it is, and where a hook is asked about one device.
+    pub kinds: Option<Vec<DeviceKind>>,
 }
 
 /// One change of a command's dictionary.

@@ -157,6 +157,7 @@ async fn calls(id: &str, hooks: &Hooks, kept: &str) {
             request_type: "RestartDevice".into(),
             command: plist::Dictionary::new(),
             actor: ActorKind::Person,
+            kinds: None,
         };
         let call = async || {
             hook.validate(Stage::Enqueue, NOW, &device, &draft)

@@ -164,6 +164,7 @@ async fn kill(hooks: &Hooks) {
         request_type: "RestartDevice".into(),
         command: plist::Dictionary::new(),
         actor: ActorKind::Person,
+        kinds: None,
     };
     let hook = hooks.validate.first().expect("a hook");
     let answer = hook

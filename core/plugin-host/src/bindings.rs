@@ -15,6 +15,7 @@ wasmtime::component::bindgen!({
     imports: {
         "pomona:host/log": trappable,
         "pomona:host/config": trappable,
+        "pomona:host/catalogue": trappable,
         "pomona:host/clock": trappable,
         "pomona:host/random": trappable,
         default: async | trappable,

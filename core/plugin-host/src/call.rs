@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest::{Context, SHA256, digest};
 use pomona_engine::TenantId;
+use pomona_engine::hooks::DeviceKind;
 use wasmtime::{Store, UpdateDeadline};
 
 use crate::bindings::pomona::host::log::Level;
@@ -39,6 +40,10 @@ pub(crate) struct CallState {
     begun: Instant,
     host_calls: u32,
     lines: u32,
+    /// Bytes of questions to the catalogue and of its answers.
+    pub(crate) catalogue_bytes: usize,
+    /// For whom the command is that is to be changed, where that is known.
+    pub(crate) kinds: Option<Vec<DeviceKind>>,
     /// The message of a panic, as the guest told it.
     pub(crate) panic: Option<String>,
     /// What the call ran out of.
@@ -222,6 +227,8 @@ impl CallState {
             begun: Instant::now(),
             host_calls: 0,
             lines: 0,
+            catalogue_bytes: 0,
+            kinds: None,
             panic: None,
             exhausted: None,
             meter: plan.meter,
@@ -263,6 +270,7 @@ impl CallState {
         self.settings = whose.settings.clone();
         self.whose = whose.clone();
         (self.drawn, self.host_calls, self.lines) = (0, 0, 0);
+        self.catalogue_bytes = 0;
         self.begun = Instant::now();
         self.heard = Some(Vec::new());
     }

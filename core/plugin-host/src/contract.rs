@@ -35,7 +35,8 @@ pub const PACKAGES: [&[(&str, &str)]; 3] = [
 ];
 
 /// Interfaces of the host that every plugin may import.
-pub const OFFERED: [&str; 4] = [
+pub const OFFERED: [&str; 5] = [
+    "pomona:host/catalogue",
     "pomona:host/clock",
     "pomona:host/config",
     "pomona:host/log",

@@ -5,6 +5,7 @@
 
 mod commands;
 mod effects;
+mod subjects;
 
 use std::collections::BTreeMap;
 
@@ -21,6 +22,7 @@ use crate::rights::{Capabilities, DeviceRights};
 pub use commands::amended;
 pub(crate) use commands::{change, draft};
 pub(crate) use effects::effects;
+pub(crate) use subjects::subject;
 
 const MILLI: Micros = SECOND / 1_000;
 /// Longest JSON text of a fact or an event.
@@ -86,7 +88,8 @@ pub(crate) fn snapshot(granted: &Capabilities, from: &DeviceSnapshot) -> device:
         } else {
             device::Channel::User(from.user_key.clone())
         },
-        udid: Some(from.ident.clone()).filter(|ident| shown("udid") && !ident.is_empty()),
+        udid: Some(from.ident.clone())
+            .filter(|ident| shown("udid") && !ident.is_empty() && !from.user_enrollment),
         serial: from.serial_number.clone().filter(|_| shown("serial")),
         platform: platform(&model),
         model: Some(model).filter(|_| shown("model")).unwrap_or_default(),
@@ -98,6 +101,7 @@ pub(crate) fn snapshot(granted: &Capabilities, from: &DeviceSnapshot) -> device:
         shared_ipad: truth("shared-ipad"),
         // What the device says; the engine itself enrolls by profile only.
         kind: match from.marks.ade {
+            _ if from.user_enrollment => device::EnrollmentKind::AccountDrivenUser,
             Some(true) => device::EnrollmentKind::Automated,
             _ => device::EnrollmentKind::Profile,
         },
@@ -367,6 +371,30 @@ mod tests {
         ] {
             assert_eq!(platform_of(name), expected, "{name}");
             assert_eq!(json!(family(name)).is_null(), expected.is_object());
+        }
+    }
+
+    #[test]
+    fn a_user_enrollment_is_shown_as_one_and_its_id_is_no_udid() {
+        let all = manifest("[capabilities.devices]\nread = [\"core\"]\n").capabilities;
+        let from = |user_enrollment, ade| DeviceSnapshot {
+            ident: "U".into(),
+            user_enrollment,
+            marks: pomona_engine::Marks {
+                ade,
+                ..pomona_engine::Marks::default()
+            },
+            ..DeviceSnapshot::default()
+        };
+        for (user_enrollment, ade, udid, expected) in [
+            (false, None, Some("U"), "Profile"),
+            (false, Some(true), Some("U"), "Automated"),
+            (true, None, None, "AccountDrivenUser"),
+        ] {
+            let seen = snapshot(&all, &from(user_enrollment, ade));
+            assert_eq!(seen.udid.as_deref(), udid);
+            let kind = format!("{:?}", seen.kind);
+            assert!(kind.ends_with(expected), "{kind}");
         }
     }
 

@@ -41,7 +41,7 @@ pub struct Enabled {
     plugin: Result<Arc<Plugin>, PluginError>,
     pub(crate) principal: PrincipalId,
     pub(crate) whose: Arc<Whose>,
-    /// Names its code, its rights and its settings.
+    /// Names its code, its rights, its settings and the catalogue.
     pub(crate) stamp: String,
     state: Arc<Mutex<(Breaker, Figures)>>,
     instruments: BTreeMap<HookName, Instruments>,
@@ -75,7 +75,9 @@ impl Enabled {
             reuse: false,
             ..granted.clone()
         };
-        for part in [digest, &switch.settings, &format!("{rights:?}")] {
+        // The catalogue has a part in them, and is another one in another release.
+        let edition = crate::catalogue::edition();
+        for part in [digest, &switch.settings, &format!("{rights:?}"), edition] {
             context.update(&(part.len() as u64).to_be_bytes());
             context.update(part.as_bytes());
         }

@@ -208,11 +208,13 @@ impl CommandAmendHook for Enabled {
         let place = places.amend.as_ref().ok_or_else(absent)?;
         let context = self.context(HookName::CommandAmend, now);
         let command = convert::draft(draft);
+        let kinds = draft.kinds.clone();
         self.ask(
             HookName::CommandAmend,
             &context,
             0,
             async |store, instance| {
+                store.data_mut().kinds = kinds;
                 let hook = place.load(&mut *store, &instance)?;
                 hook.call_amend(store, &context, &command).await
             },

@@ -10,11 +10,14 @@ use pomona_engine::hooks::DeviceSnapshot;
 use url::Url;
 
 use crate::bindings::pomona::host::errors::AccessError;
-use crate::bindings::pomona::host::{devices, errors, http_out, kv, metrics, secrets};
+use crate::bindings::pomona::host::{
+    catalogue, devices, errors, http_out, kv, metrics, recipients, secrets,
+};
 use crate::bindings::pomona::types::common::Fact;
 use crate::bindings::pomona::types::device::Snapshot;
 use crate::call::CallState;
 use crate::convert;
+use crate::manifest::HookName;
 use crate::rights::Wish;
 use crate::services::{ForPlugin, OutRequest, ServiceError, Services};
 
@@ -131,6 +134,24 @@ impl devices::Host for CallState {
         let limit = limit.clamp(1, PAGE);
         let events = served!(services.history(self.whose(), id, &topic, limit).await);
         Ok(Ok(events.iter().map(ToString::to_string).collect()))
+    }
+}
+
+impl recipients::Host for CallState {
+    async fn kinds(&mut self) -> Served<Vec<catalogue::Subject>> {
+        let admitted = self.admitted(Wish::ReadRecipients)?;
+        if let Err(AccessError::Denied(why)) = admitted {
+            return Ok(Err(AccessError::Denied(why)));
+        }
+        if self.hook != Some(HookName::CommandAmend) {
+            let why = "only command-amend is about a command for several devices".to_owned();
+            return Ok(Err(AccessError::Invalid(why)));
+        }
+        let kinds = match &self.kinds {
+            Some(kinds) => kinds.clone(),
+            None => served!(served!(admitted).kinds()),
+        };
+        Ok(Ok(kinds.iter().map(convert::subject).collect()))
     }
 }
 

@@ -9,6 +9,7 @@ mod artefact;
 mod bindings;
 mod breaker;
 mod call;
+mod catalogue;
 mod compile;
 pub mod contract;
 mod convert;

@@ -13,12 +13,18 @@ pub(crate) fn linker(engine: &Engine, granted: &[&str]) -> wasmtime::Result<Link
     let mut linker = Linker::new(engine);
     host::log::add_to_linker::<_, HasSelf<CallState>>(&mut linker, |state| state)?;
     host::config::add_to_linker::<_, HasSelf<CallState>>(&mut linker, |state| state)?;
+    host::catalogue::add_to_linker::<_, HasSelf<CallState>>(&mut linker, |state| state)?;
     host::clock::add_to_linker::<_, HasSelf<CallState>>(&mut linker, |state| state)?;
     host::random::add_to_linker::<_, HasSelf<CallState>>(&mut linker, |state| state)?;
     for interface in granted {
         match *interface {
             "pomona:host/devices" => {
                 host::devices::add_to_linker::<_, HasSelf<CallState>>(&mut linker, |state| state)?;
+            }
+            "pomona:host/recipients" => {
+                host::recipients::add_to_linker::<_, HasSelf<CallState>>(&mut linker, |state| {
+                    state
+                })?;
             }
             "pomona:host/kv" => {
                 host::kv::add_to_linker::<_, HasSelf<CallState>>(&mut linker, |state| state)?;

@@ -7,13 +7,14 @@
 mod answer;
 mod device;
 mod members;
+mod subject;
 
 use std::collections::HashMap;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use pomona_engine::DeviceId;
-use pomona_engine::hooks::DeviceSnapshot;
+use pomona_engine::hooks::{DeviceKind, DeviceSnapshot};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -203,6 +204,12 @@ impl Services for Replay {
         let closed = "a fixture reaches nobody outside; write what the service answers";
         let nobody = json!({ "err": { "unavailable": closed } });
         self.answer(call, vec![message], nobody, answer::reply)
+    }
+
+    fn kinds(&self) -> Result<Vec<DeviceKind>, ServiceError> {
+        let call = "recipients.kinds";
+        let nobody = json!({ "err": "not-found" });
+        self.answer(call, Vec::new(), nobody, subject::kinds)
     }
 
     async fn sign(

@@ -325,6 +325,7 @@ impl Capabilities {
         let devices = !self.devices.read.is_empty() || self.devices.search || self.devices.history;
         [
             (devices, "pomona:host/devices"),
+            (devices, "pomona:host/recipients"),
             (self.kv.is_some(), "pomona:host/kv"),
             (!self.http.hosts.is_empty(), "pomona:host/http-out"),
             (!self.secrets.is_empty(), "pomona:host/secrets"),
@@ -340,7 +341,7 @@ impl Capabilities {
 #[must_use]
 pub(crate) fn right_of(interface: &str) -> Option<&'static str> {
     Some(match interface {
-        "pomona:host/devices" => "capabilities.devices.read",
+        "pomona:host/devices" | "pomona:host/recipients" => "capabilities.devices.read",
         "pomona:host/kv" => "capabilities.kv",
         "pomona:host/http-out" => "capabilities.http.hosts",
         "pomona:host/secrets" => "capabilities.secrets",
@@ -353,6 +354,7 @@ pub(crate) fn right_of(interface: &str) -> Option<&'static str> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Wish<'a> {
     ReadDevice,
+    ReadRecipients,
     ReadFact(&'a str),
     Search,
     History,
@@ -401,6 +403,9 @@ impl Rights {
         match wish {
             Wish::ReadDevice if held.devices.read.is_empty() => {
                 missing("capabilities.devices.read".into())
+            }
+            Wish::ReadRecipients if !held.devices.core() => {
+                missing("core in capabilities.devices.read".into())
             }
             Wish::ReadFact(name) if !held.devices.shows(name) => {
                 missing(format!("fact:{name} in capabilities.devices.read"))

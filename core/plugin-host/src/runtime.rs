@@ -48,6 +48,8 @@ impl Runtime {
     /// # Errors
     /// [`RuntimeError`] when this machine cannot give the address space.
     pub fn new() -> Result<Self, RuntimeError> {
+        // Read now, and not in the processor time of the first guest that asks for it.
+        let _objects = pomona_catalogue::Catalogue::shipped();
         let interactive = engine(Kind::Interactive)?;
         let deterministic = engine(Kind::Deterministic)?;
         let stop = Arc::new(AtomicBool::new(false));

@@ -6,7 +6,7 @@
 mod aside;
 
 use async_trait::async_trait;
-use pomona_engine::hooks::DeviceSnapshot;
+use pomona_engine::hooks::{DeviceKind, DeviceSnapshot};
 use pomona_engine::{DeviceId, TenantId};
 use serde_json::Value;
 use url::Url;
@@ -119,6 +119,10 @@ pub trait Services: Send + Sync {
         whose: ForPlugin<'_>,
         request: OutRequest,
     ) -> Result<OutReply, ServiceError>;
+    /// For whom a command is that is to be changed, where no engine says it: in an author's tools.
+    fn kinds(&self) -> Result<Vec<DeviceKind>, ServiceError> {
+        Err(ServiceError::NotFound)
+    }
     /// HMAC-SHA-256 of data under a secret.
     async fn sign(
         &self,

@@ -18,7 +18,21 @@ from .hooks import (
     Routes,
     Settings,
 )
-from .host import FakeHost, devices, elapsed_ms, http, kv, log, metrics, random_bytes, read_settings, secrets, settings
+from .host import (
+    FakeHost,
+    catalogue,
+    devices,
+    elapsed_ms,
+    http,
+    kv,
+    log,
+    metrics,
+    random_bytes,
+    read_settings,
+    recipients,
+    secrets,
+    settings,
+)
 from .types import (
     AccessError,
     CallContext,
@@ -35,9 +49,11 @@ from .types import (
     Fact,
     Finding,
     HookError,
+    Judgement,
     Keyed,
     Message,
     Misconfigured,
+    Objection,
     Page,
     Permanent,
     Remedy,
@@ -48,9 +64,11 @@ from .types import (
     RuleInfo,
     Snapshot,
     Step,
+    Subject,
     Target,
     Verdict,
     facts_json,
+    subject,
 )
 from .words import (
     admit,

@@ -25,7 +25,7 @@ from .types import U32, Channel, HookError
 # What cannot be imported in a call, since there are no files then, is imported now.
 _MODULES = []
 for _name in (
-    "imports.common imports.device imports.command imports.effect imports.devices imports.kv imports.http_out imports.secrets "
+    "imports.common imports.device imports.command imports.effect imports.catalogue imports.recipients imports.devices imports.kv imports.http_out imports.secrets "
     "imports.metrics exports.settings exports.enrollment "
     "exports.command_amend exports.command_validate exports.events exports.compliance exports.declarations exports.jobs exports.routes "
     "exports.panels"
@@ -93,6 +93,10 @@ _PAYLOADS = {
 
 # What the functions of the host take.
 _TAKEN = {
+    "catalogue.preflight": (types.Subject, str, str, str),
+    "catalogue.lookup": (str, str),
+    "catalogue.names": (str,),
+    "recipients.kinds": (),
     "devices.get": (str,),
     "devices.get_fact": (str, str),
     "devices.search": (typing.Optional[str], typing.Optional[str], U32),
@@ -123,7 +127,9 @@ def _lower(value, at, home=None):
         if not _fits(inner, part.type):
             raise TypeError(f"{place}: {inner!r:.80} is no {_named(part.type)}")
         enum = _ENUMS.get((name, part.name))
-        if enum is not None:
+        if (name, part.name) == ("Subject", "platform"):
+            given[part.name] = _family(inner)
+        elif enum is not None:
             given[part.name] = _member(_binding(enum, "compliance"), inner, place)
         else:
             given[part.name] = _lower(inner, place, home)
@@ -137,6 +143,14 @@ def _member(enum, word, at):
         known = ", ".join(one.lower().replace("_", "-") for one in enum.__members__)
         raise TypeError(f"{at}: {word!r} is none of {known}")
     return enum[name]
+
+
+def _family(word):
+    """A platform as the bindings want it; a word that is none of them is another one's."""
+    try:
+        return _binding(f"Platform_{_camel(word)}")()
+    except TypeError:
+        return _binding("Platform_Other")(word)
 
 
 def _lower_case(value, at, home):
@@ -173,8 +187,8 @@ def _lift(value):
         return Channel(name.partition("_")[2].lower(), getattr(value, "value", None))
     if name.startswith(("Platform_", "EnrollmentKind_", "Actor_")):
         return _word(value)
-    if name == "Stage":
-        return value.name.lower()
+    if name == "Stage" or (name in ("Verdict", "Weight") and type(value).__module__.endswith("imports.catalogue")):
+        return value.name.lower().replace("_", "-")
     if name == "Request":
         name = "RouteRequest" if type(value).__module__.endswith(".routes") else "EnrollmentRequest"
     lifted = getattr(types, name, None)

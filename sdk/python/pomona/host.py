@@ -33,7 +33,7 @@ class FakeHost:
         elapsed_ms: int = 0,
         **interfaces: Any,
     ):
-        """`interfaces`: an object with the functions that are asked, for each of `devices`, `kv`, `http`, …"""
+        """`interfaces`: an object with the functions that are asked, for each of `catalogue`, `devices`, `kv`, `http`, …"""
         self._interfaces = interfaces
         self._settings = {} if settings is None else settings
         self._random = random or bytes
@@ -103,6 +103,10 @@ class _Interface:
         return lambda *parts: _asked(f"{self._name}.{function}()").ask(self._name, function, parts)
 
 
+catalogue = _Interface("catalogue")
+"""`preflight(subject, class, name, body_json)`, which gives a `Judgement`; `lookup(class, name)`, `names(class)`. Always there, in every hook."""
+recipients = _Interface("recipients")
+"""`kinds()`: in `command-amend`, the kinds of devices that the command is for."""
 devices = _Interface("devices")
 """`get(id)`, `get_fact(id, key)`, `search(group, after, limit)`, `history(id, topic, limit)`; they raise `AccessError`."""
 kv = _Interface("kv")

@@ -153,6 +153,63 @@ class Snapshot:
 
 
 @dataclass
+class Subject:
+    """A device and the channel that something is meant for, as the catalogue judges it; made of a snapshot by `subject`. None: not known."""
+
+    platform: str = "ipados"
+    os_version: str = ""
+    user_channel: bool = False
+    user_enrollment: bool = False
+    supervised: Optional[bool] = None
+    automated: Optional[bool] = None
+    user_approved: Optional[bool] = None
+    shared_ipad: Optional[bool] = None
+    access_rights: Optional[U16] = None
+
+
+def subject(device: Snapshot) -> Subject:
+    """The device as the catalogue judges it. How a Mac came to be managed it tells in the fact `security.management-status`, which
+    plugin.toml has to ask for."""
+    status = device.fact("security.management-status")
+    status = status if isinstance(status, dict) else {}
+
+    def said(name: str) -> Optional[bool]:
+        return status[name] if isinstance(status.get(name), bool) else None
+
+    return Subject(
+        platform=device.platform,
+        os_version=device.os_version,
+        user_channel=device.channel.case != "device",
+        user_enrollment=device.kind == "account-driven-user",
+        supervised=device.supervised,
+        automated=True if device.kind == "automated" else said("EnrolledViaDEP"),
+        user_approved=said("UserApprovedEnrollment"),
+        shared_ipad=device.shared_ipad,
+    )
+
+
+@dataclass
+class Objection:
+    """One thing that stands in the way, or might. `weight` is `warns`, `open` (it cannot be told) or `refuses`."""
+
+    cause: str
+    weight: str
+    key: str = ""
+    message: str = ""
+    fix: Optional[str] = None
+    ask: Optional[str] = None
+    alternative: Optional[str] = None
+
+
+@dataclass
+class Judgement:
+    """What the catalogue says: `allowed`, `allowed-with-warning`, `unknown` or `refused`, with its objections, the gravest first."""
+
+    verdict: str
+    objections: List[Objection] = field(default_factory=list)
+
+
+@dataclass
 class Draft:
     """A command as a hook sees it. `actor` is `person`, `plugin` or `system`."""
 

@@ -5,11 +5,11 @@
 pub use crate::bindings::pomona::host::errors::AccessError;
 #[cfg(target_arch = "wasm32")]
 pub use crate::bindings::pomona::host::{
-    clock, config, devices, http_out, kv, log, metrics, random, secrets,
+    catalogue, clock, config, devices, http_out, kv, log, metrics, random, recipients, secrets,
 };
 #[cfg(not(target_arch = "wasm32"))]
 pub use crate::testing::calls::{
-    clock, config, devices, http_out, kv, log, metrics, random, secrets,
+    catalogue, clock, config, devices, http_out, kv, log, metrics, random, recipients, secrets,
 };
 use crate::{HookError, serde_json};
 

@@ -12,6 +12,7 @@ mod export;
 mod facts;
 mod hooks;
 pub mod host;
+mod subject;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
 

@@ -8,6 +8,7 @@ pub(crate) mod calls;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 
+use crate::host::catalogue::{Judgement, Objection, Subject, Weight};
 use crate::host::http_out::{Message, Reply};
 use crate::host::{AccessError, log};
 use crate::{
@@ -29,6 +30,10 @@ pub struct Host {
     signatures: BTreeMap<String, Vec<u8>>,
     replies: VecDeque<Result<Reply, AccessError>>,
     drawn: u64,
+    judged: BTreeMap<(String, String), Judgement>,
+    looked_up: BTreeMap<(String, String), String>,
+    named: BTreeMap<String, Vec<String>>,
+    recipients: Option<Vec<Subject>>,
     /// The requests that were sent outside.
     pub sent: Vec<Message>,
     /// The lines that were logged.
@@ -78,6 +83,36 @@ impl Host {
     #[must_use]
     pub fn reply(mut self, reply: Result<Reply, AccessError>) -> Self {
         self.replies.push_back(reply);
+        self
+    }
+
+    /// With what the catalogue says of something, whatever the device; of all else it says that it is not known. `plugin test` asks the real one.
+    #[must_use]
+    pub fn judged(mut self, class: &str, name: &str, judgement: Judgement) -> Self {
+        self.judged.insert((class.into(), name.into()), judgement);
+        self
+    }
+
+    /// With what the catalogue has of a name.
+    #[must_use]
+    pub fn looked_up(mut self, class: &str, name: &str, told: &Value) -> Self {
+        let key = (class.into(), name.into());
+        self.looked_up.insert(key, told.to_string());
+        self
+    }
+
+    /// With the names that a class has.
+    #[must_use]
+    pub fn named(mut self, class: &str, names: &[&str]) -> Self {
+        let names = names.iter().map(|name| (*name).to_owned()).collect();
+        self.named.insert(class.into(), names);
+        self
+    }
+
+    /// With the kinds of devices for which a command is that may be changed.
+    #[must_use]
+    pub fn recipients(mut self, kinds: Vec<Subject>) -> Self {
+        self.recipients = Some(kinds);
         self
     }
 
@@ -144,6 +179,20 @@ pub fn device() -> Snapshot {
         seen_ms: 0,
         revision: 1,
         facts_json: "{}".into(),
+    }
+}
+
+/// An objection of the catalogue whose message is its cause.
+#[must_use]
+pub fn objection(cause: &str, weight: Weight, key: &str) -> Objection {
+    Objection {
+        cause: cause.into(),
+        weight,
+        key: key.into(),
+        message: cause.into(),
+        fix: None,
+        ask: None,
+        alternative: None,
     }
 }
 

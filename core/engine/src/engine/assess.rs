@@ -326,7 +326,7 @@ impl Engine {
             .ok_or(Error::NotFound("the plugin's hook"))?;
         if assessor.stamp() != recorded.stamp {
             return Err(Error::Conflict(
-                "the plugin or its settings have changed since; the device will be assessed anew, and that can be explained".into(),
+                "the plugin, its settings or the server have changed since; the device will be assessed anew, and that can be explained".into(),
             ));
         }
         let device: DeviceSnapshot = serde_json::from_str(&recorded.snapshot)

@@ -256,9 +256,11 @@ impl Engine {
                     request_type: request_type.clone(),
                     command,
                     actor: actor.kind,
+                    kinds: None,
                 };
-                if !request.break_glass {
-                    let hooks = self.shared().hooks.of(tenant);
+                let hooks = self.shared().hooks.of(tenant);
+                if !request.break_glass && hooks.amends(&request_type) {
+                    draft.kinds = self.kinds(tenant, &request.targets).await?;
                     amended = hooks.amend(self.now(), &mut draft).await;
                 }
                 let uuid = self

@@ -314,6 +314,7 @@ impl Engine {
                 request_type: request.request_type.clone(),
                 command,
                 actor,
+                kinds: None,
             };
             let said = hooks
                 .validate(Stage::Delivery, now, &snapshot, &draft)

@@ -45,6 +45,11 @@ struct Changed {
 }
 
 impl Hooks {
+    /// Whether an amending hook wants to see commands of this type.
+    pub(crate) fn amends(&self, request_type: &str) -> bool {
+        self.amend.iter().any(|hook| hook.matches(request_type))
+    }
+
     /// Lets every amending hook change the draft, one after the other. Where two set the same key, the one that comes later in
     /// the order holds. Who was asked before the last change is asked once more, since that may have changed what it looked
     /// at; a hook that has made its changes has none to make then.
@@ -261,6 +266,7 @@ mod tests {
             request_type: "Settings".into(),
             command: plist::Dictionary::new(),
             actor: ActorKind::Person,
+            kinds: None,
         };
         let told = hooks.amend(0, &mut draft).await;
         let command = draft.command.into_iter();
@@ -345,6 +351,7 @@ mod tests {
             request_type: "RestartDevice".into(),
             command: plist::Dictionary::new(),
             actor: ActorKind::Person,
+            kinds: None,
         };
         let device = DeviceSnapshot::default();
         let verdict = hooks.validate(Stage::Enqueue, 0, &device, &draft).await;

@@ -11,14 +11,16 @@ use wasmtime::component::types::Type;
 use super::HostCall;
 use super::device::device;
 use super::members::{Members, Read, misfit, only_member};
+use super::subject::kinds;
 use crate::json::{below, bytes_of};
 use crate::services::{OutReply, ServiceError};
 
 /// The functions that records answer.
-const FUNCTIONS: [&str; 7] = [
+const FUNCTIONS: [&str; 8] = [
     "devices.get",
     "devices.search",
     "devices.history",
+    "recipients.kinds",
     "kv.get",
     "kv.scan",
     "http-out.send",
@@ -36,8 +38,9 @@ pub(super) fn check(record: &HostCall, at: &str) -> Read<()> {
     let function = function.filter(|function| FUNCTIONS.contains(function));
     let Some(function) = function else {
         let all = FUNCTIONS.join(", ");
-        let expected =
-            format!("pomona:host/ with one of {all}; get-fact is answered by devices.get");
+        let expected = format!(
+            "pomona:host/ with one of {all}; get-fact is answered by devices.get, and what catalogue is asked by the catalogue itself"
+        );
         return Err(misfit(&below(at, "call"), &expected, &json!(record.call)));
     };
     let at = below(at, "answer");
@@ -52,6 +55,7 @@ pub(super) fn check(record: &HostCall, at: &str) -> Read<()> {
             page(ok, at, limit).map(drop)
         }
         "devices.history" => history(ok, at).map(drop),
+        "recipients.kinds" => kinds(ok, at).map(drop),
         "kv.get" => value(ok, at).map(drop),
         "kv.scan" => pairs(ok, at).map(drop),
         "http-out.send" => reply(ok, at).map(drop),

@@ -53,12 +53,13 @@ pub(super) fn device(told: &Value, at: &str) -> Read<DeviceSnapshot> {
             return Err(misfit(&below(at, "platform"), &expected, platform));
         }
     }
-    let ade = match told.get("kind") {
-        None => None,
-        Some(kind) if *kind == json!("profile") => None,
-        Some(kind) if *kind == json!("automated") => Some(true),
+    let (ade, user_enrollment) = match told.get("kind") {
+        None => (None, false),
+        Some(kind) if *kind == json!("profile") => (None, false),
+        Some(kind) if *kind == json!("automated") => (Some(true), false),
+        Some(kind) if *kind == json!("account-driven-user") => (None, true),
         Some(kind) => {
-            let expected = r#""profile" or "automated""#;
+            let expected = r#""profile", "automated" or "account-driven-user""#;
             return Err(misfit(&below(at, "kind"), expected, kind));
         }
     };
@@ -71,6 +72,7 @@ pub(super) fn device(told: &Value, at: &str) -> Read<DeviceSnapshot> {
     Ok(DeviceSnapshot {
         device: Some(id),
         user_key: user(&told)?,
+        user_enrollment,
         ident: told.text("udid")?.unwrap_or_default(),
         serial_number: told.text("serial")?,
         product_name: model,
@@ -201,6 +203,8 @@ mod tests {
         ];
         assert_eq!(facts, expected);
         assert_eq!(told.facts[1].observed_at, micros(3));
+        let user = json!({ "id": id(), "kind": "account-driven-user" });
+        assert!(device(&user, "").unwrap().user_enrollment);
         let unknown = json!({ "id": id(), "platform": { "other": "" } });
         assert_eq!(device(&unknown, "").unwrap().product_name, None);
     }

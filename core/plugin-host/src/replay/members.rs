@@ -12,7 +12,16 @@ use crate::json::{JsonError, below, known, lower_as};
 pub(super) type Read<T> = Result<T, JsonError>;
 
 /// Members that may be null.
-const OPTIONAL: [&str; 5] = ["udid", "serial", "supervised", "shared-ipad", "time-zone"];
+const OPTIONAL: [&str; 8] = [
+    "udid",
+    "serial",
+    "supervised",
+    "automated",
+    "user-approved",
+    "shared-ipad",
+    "access-rights",
+    "time-zone",
+];
 
 /// The members of an object, and the pointer to it.
 pub(super) struct Members<'a> {

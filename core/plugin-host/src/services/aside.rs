@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use pomona_engine::DeviceId;
-use pomona_engine::hooks::DeviceSnapshot;
+use pomona_engine::hooks::{DeviceKind, DeviceSnapshot};
 use serde_json::Value;
 
 use super::{ForPlugin, OutReply, OutRequest, ServiceError, Services};
@@ -52,6 +52,10 @@ impl Services for Aside {
         limit: u32,
     ) -> Result<Vec<Value>, ServiceError> {
         self.0.history(whose, id, topic, limit).await
+    }
+
+    fn kinds(&self) -> Result<Vec<DeviceKind>, ServiceError> {
+        self.0.kinds()
     }
 
     async fn value(

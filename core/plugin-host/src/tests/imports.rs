@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::bindings::pomona::host::errors::AccessError;
-use crate::bindings::pomona::host::{devices, http_out, kv, metrics, secrets};
+use crate::bindings::pomona::host::{devices, http_out, kv, metrics, recipients, secrets};
 use crate::call::{CallPlan, CallState, Whose, store};
 use crate::limits::{Budget, Limits};
 use crate::manifest::{HookName, Manifest};
@@ -138,6 +138,7 @@ async fn call(function: &str, state: &mut CallState) -> String {
         "devices.history" => {
             told(devices::Host::history(state, DEVICE.into(), "t".into(), 5).await)
         }
+        "recipients.kinds" => told(recipients::Host::kinds(state).await),
         "kv.get" => told(kv::Host::get(state, "k".into()).await),
         "kv.scan" => told(kv::Host::scan(state, String::new(), None, 5).await),
         "http-out.send" => told(http_out::Host::send(state, message("secret:s")).await),
@@ -152,7 +153,11 @@ async fn call(function: &str, state: &mut CallState) -> String {
 }
 
 /// Every function behind a right, as the contract names them, and what must be said without that right.
-const REFUSALS: [(&str, &str); 10] = [
+const REFUSALS: [(&str, &str); 11] = [
+    (
+        "recipients.kinds",
+        "denied: core in capabilities.devices.read is not granted",
+    ),
     (
         "devices.get",
         "denied: capabilities.devices.read is not granted",

@@ -52,6 +52,7 @@ async fn judged(enabled: &Enabled, device: &DeviceSnapshot) -> bool {
         request_type: "DeviceLock".into(),
         command: plist::Dictionary::new(),
         actor: ActorKind::Person,
+        kinds: None,
     };
     let verdict = enabled.validate(Stage::Enqueue, 0, device, &draft).await;
     match verdict {

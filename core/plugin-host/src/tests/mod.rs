@@ -2,6 +2,7 @@
 //!
 //! Owns: how a guest is made of a few lines, and a call through the engine's own hook.
 
+mod catalogue;
 mod deterministic;
 mod generated;
 mod hostile;
@@ -141,6 +142,7 @@ async fn ask(enabled: &Enabled) -> Result<CommandVerdict, HookError> {
         request_type: "RestartDevice".into(),
         command: plist::Dictionary::new(),
         actor: ActorKind::Person,
+        kinds: None,
     };
     enabled.validate(Stage::Enqueue, NOW, &device, &draft).await
 }

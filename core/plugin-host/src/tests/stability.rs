@@ -131,7 +131,8 @@ fn broken(before: &Text, now: &Text) -> Vec<String> {
 }
 
 /// Every interface of the host.
-const EVERYTHING: [&str; 9] = [
+const EVERYTHING: [&str; 11] = [
+    "pomona:host/catalogue",
     "pomona:host/clock",
     "pomona:host/config",
     "pomona:host/devices",
@@ -140,6 +141,7 @@ const EVERYTHING: [&str; 9] = [
     "pomona:host/log",
     "pomona:host/metrics",
     "pomona:host/random",
+    "pomona:host/recipients",
     "pomona:host/secrets",
 ];
 

@@ -84,6 +84,7 @@ impl OnStage {
             request_type: "RestartDevice".into(),
             command: plist::Dictionary::new(),
             actor: ActorKind::Person,
+            kinds: None,
         };
         self.pair
             .validate(Stage::Enqueue, NOW, &device, &draft)

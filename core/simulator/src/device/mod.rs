@@ -311,6 +311,11 @@ impl Device {
         channel.map_or_else(Vec::new, |channel| channel.declarations.identifiers())
     }
 
+    /// From now on the device is supervised, or is not any more, as one that was prepared anew; it says so when it is asked.
+    pub const fn set_supervised(&mut self, supervised: bool) {
+        self.state.supervised = supervised;
+    }
+
     /// Takes the device off the push service, or back.
     pub fn set_online(&self, online: bool) {
         for channel in &self.channels {

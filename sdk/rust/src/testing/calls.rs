@@ -44,6 +44,54 @@ pub mod clock {
     }
 }
 
+/// What Apple's management protocols allow.
+pub mod catalogue {
+    pub use crate::bindings::pomona::host::catalogue::{
+        Judgement, Objection, Subject, Verdict, Weight,
+    };
+    use crate::host::AccessError;
+
+    /// What the test says of it; else it is not known.
+    pub fn preflight(
+        _subject: &Subject,
+        class: &str,
+        name: &str,
+        _body_json: &str,
+    ) -> Result<Judgement, AccessError> {
+        let key = (class.to_owned(), name.to_owned());
+        let told = crate::testing::HOST.with_borrow(|host| host.judged.get(&key).cloned());
+        Ok(told.unwrap_or_else(|| Judgement {
+            verdict: Verdict::Unknown,
+            objections: vec![crate::testing::objection("unknown", Weight::Open, "")],
+        }))
+    }
+
+    /// What the test has of a name.
+    pub fn lookup(class: &str, name: &str) -> Result<Option<String>, AccessError> {
+        let key = (class.to_owned(), name.to_owned());
+        Ok(crate::testing::HOST.with_borrow(|host| host.looked_up.get(&key).cloned()))
+    }
+
+    /// The names of a class.
+    pub fn names(class: &str) -> Result<Vec<String>, AccessError> {
+        let named = crate::testing::HOST.with_borrow(|host| host.named.get(class).cloned());
+        Ok(named.unwrap_or_default())
+    }
+}
+
+/// For whom a command is that a plugin may change.
+pub mod recipients {
+    use super::catalogue::Subject;
+    use crate::host::AccessError;
+
+    /// The kinds of devices that the test gives.
+    pub fn kinds() -> Result<Vec<Subject>, AccessError> {
+        crate::testing::HOST
+            .with_borrow(|host| host.recipients.clone())
+            .ok_or(AccessError::NotFound)
+    }
+}
+
 /// Devices of the tenant.
 pub mod devices {
     use super::most;

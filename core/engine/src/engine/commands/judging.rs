@@ -34,6 +34,7 @@ impl Engine {
             request_type: prepared.request_type.clone(),
             command,
             actor: prepared.actor.kind,
+            kinds: None,
         };
         // What the catalogue refuses is refused, whatever they would say.
         let mut channels: Vec<EnrollmentId> = targets.into_keys().collect();

@@ -15,8 +15,8 @@ use super::super::Engine;
 use super::Prepared;
 use crate::actor::ActorKind;
 use crate::error::Result;
-use crate::hooks::DeviceSnapshot;
-use crate::ids::EnrollmentId;
+use crate::hooks::{DeviceKind, DeviceSnapshot, MOST_KINDS};
+use crate::ids::{EnrollmentId, TenantId};
 use crate::inventory;
 use crate::judged::{self, members, target};
 use crate::queue::NEVER;
@@ -172,6 +172,38 @@ impl Engine {
         }
         prepared.looked = looked;
         Ok(())
+    }
+}
+
+impl Engine {
+    /// The kinds of devices among some channels, for hooks that change a command for all of them, in the order of the channels. None
+    /// where there are too many, or one has never said what it is.
+    pub(super) async fn kinds(
+        &self,
+        tenant: TenantId,
+        channels: &[EnrollmentId],
+    ) -> Result<Option<Vec<DeviceKind>>> {
+        let mut tx = self.store().begin_read().await?;
+        let footings = rows::footings(&mut tx, tenant, channels).await?;
+        tx.rollback().await?;
+        let mut kinds: Vec<DeviceKind> = Vec::new();
+        for footing in channels.iter().filter_map(|channel| footings.get(channel)) {
+            let Some(target) = target(footing) else {
+                return Ok(None);
+            };
+            let name = footing.product_name.as_deref().unwrap_or_default();
+            let kind = DeviceKind {
+                ipad: name.starts_with("iPad"),
+                target,
+            };
+            if !kinds.contains(&kind) {
+                kinds.push(kind);
+            }
+            if kinds.len() > MOST_KINDS {
+                return Ok(None);
+            }
+        }
+        Ok(Some(kinds))
     }
 }
 

@@ -28,6 +28,7 @@ const RUST: &[(&str, &str)] = sources![
     "src/hooks.rs",
     "src/host.rs",
     "src/lib.rs",
+    "src/subject.rs",
     "src/testing.rs",
     "src/testing/calls.rs",
 ];

@@ -60,7 +60,7 @@ impl Engine {
             });
         }
         self.every("channels without upkeep", slow, |engine| async move {
-            engine.seed_upkeep().await
+            engine.seed_upkeep().await.map(drop)
         });
         let engine = self.clone();
         self.spawn(async move { engine.observe_all().await });

@@ -97,11 +97,15 @@ impl Engine {
         wrong.map_or(Ok(count), Err)
     }
 
-    /// Finds channels that should be looked after and are not.
-    pub(super) async fn seed_upkeep(&self) -> Result<()> {
+    /// Finds channels that should be looked after and are not; says how many.
+    ///
+    /// # Errors
+    /// [`crate::Error::Unavailable`] when the database does not answer.
+    pub async fn seed_upkeep(&self) -> Result<u64> {
         let mut tx = self.store().begin().await?;
-        upkeep::seed(&mut tx, self.now()).await?;
-        tx.commit().await
+        let found = upkeep::seed(&mut tx, self.now()).await?;
+        tx.commit().await?;
+        Ok(found)
     }
 
     async fn keep_up_tenant(&self, tenant: TenantId, due: &[Due], leased: Micros) -> Result<()> {

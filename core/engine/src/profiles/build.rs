@@ -6,6 +6,7 @@ use plist::{Dictionary, Value};
 use serde::Deserialize;
 use serde_json::{Map, Value as Json};
 
+use super::{payload_uuid, written};
 use crate::admin::values;
 use crate::error::{Error, Result};
 
@@ -32,7 +33,7 @@ pub(crate) struct NewProfile {
     pub(crate) payloads: Vec<Map<String, Json>>,
 }
 
-/// Writes the profile. `hash` is keyed: a UUID must not let a password be guessed.
+/// Writes the profile. `hash` is keyed, for its UUIDs.
 ///
 /// # Errors
 /// [`Error::Invalid`] names the payload that is none.
@@ -73,7 +74,7 @@ pub(crate) fn build(new: &NewProfile, hash: &dyn Fn(&[u8]) -> [u8; 32]) -> Resul
     }
     profile.insert("PayloadContent".into(), Value::Array(content));
     fill(&mut profile, &new.identifier, hash)?;
-    written(profile)
+    xml(&profile)
 }
 
 /// Whether a value holds a key by which others mark data and dates.
@@ -101,22 +102,13 @@ fn fill(
     missing("PayloadVersion", 1.into());
     missing("PayloadIdentifier", identifier.into());
     if !payload.contains_key("PayloadUUID") {
-        let bytes = written(payload.clone())?;
-        let mut id = [0u8; 16];
-        for (to, from) in id.iter_mut().zip(hash(&bytes)) {
-            *to = from;
-        }
-        let id = uuid::Builder::from_custom_bytes(id).into_uuid();
-        let id = id.hyphenated().to_string().to_uppercase();
+        let id = payload_uuid(&hash(&xml(payload)?));
         payload.insert("PayloadUUID".into(), id.into());
     }
     Ok(())
 }
 
-fn written(dictionary: Dictionary) -> Result<Vec<u8>> {
-    let mut out = Vec::new();
-    Value::Dictionary(dictionary)
-        .to_writer_xml(&mut out)
-        .map_err(|error| Error::Invalid(format!("the profile cannot be written: {error}")))?;
-    Ok(out)
+fn xml(dictionary: &Dictionary) -> Result<Vec<u8>> {
+    written(dictionary)
+        .map_err(|error| Error::Invalid(format!("the profile cannot be written: {error}")))
 }

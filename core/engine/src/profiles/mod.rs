@@ -17,6 +17,8 @@ pub(crate) mod variables;
 pub(crate) use conflicts::Conflict;
 pub(crate) use read::PayloadSummary;
 
+use plist::Dictionary;
+
 use crate::ids::ProfileId;
 use crate::seal::Place;
 
@@ -39,6 +41,23 @@ impl VersionRow {
             row: &self.0,
         }
     }
+}
+
+/// Writes a profile, or a payload, as a property list in XML.
+pub(crate) fn written(dictionary: &Dictionary) -> Result<Vec<u8>, plist::Error> {
+    let mut out = Vec::new();
+    plist::to_writer_xml(&mut out, dictionary)?;
+    Ok(out)
+}
+
+/// A `PayloadUUID` that is the same for the same content, spelled as Apple's tools do. The hash is keyed: it must not let a password be guessed.
+pub(crate) fn payload_uuid(hash: &[u8; 32]) -> String {
+    let mut bytes = [0u8; 16];
+    for (to, from) in bytes.iter_mut().zip(hash) {
+        *to = *from;
+    }
+    let id = uuid::Builder::from_custom_bytes(bytes).into_uuid();
+    id.hyphenated().to_string().to_uppercase()
 }
 
 /// What a device or the server has said of a profile, as a sentence: error chains by domain and code.

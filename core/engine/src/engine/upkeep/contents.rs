@@ -6,15 +6,13 @@
 use std::collections::HashMap;
 
 use pomona_catalogue::Target;
-use uuid::Uuid;
 
-use crate::error::{Error, Result};
 use crate::hooks::DeviceSnapshot;
 use crate::ids::ProfileId;
 use crate::judged;
 use crate::profiles::plan::Wanted;
 use crate::profiles::read::{self, Kind, Profile};
-use crate::profiles::{judge, variables, version_place};
+use crate::profiles::{judge, payload_uuid, variables, version_place, written};
 use crate::seal::TenantKeys;
 use crate::store::profiles::ProfileRow;
 
@@ -143,18 +141,11 @@ type Filled = (Vec<u8>, String, Vec<u8>);
 /// A profile filled in for a device, with a `PayloadUUID` that is the same for the same content.
 fn filled(keys: &TenantKeys, profile: &Profile, device: &DeviceSnapshot) -> Result<Filled, String> {
     let mut dictionary = variables::fill(&profile.dictionary, device)?;
-    let hash = keys.hash(
-        "profile",
-        &written(&dictionary).map_err(|error| error.to_string())?,
-    );
-    let mut bytes = [0u8; 16];
-    for (to, from) in bytes.iter_mut().zip(hash) {
-        *to = from;
-    }
-    let payload_uuid = uuid::Builder::from_custom_bytes(bytes).into_uuid();
-    let payload_uuid = spelled(payload_uuid);
+    let xml = |dictionary: &_| written(dictionary).map_err(|error| error.to_string());
+    let hash = keys.hash("profile", &xml(&dictionary)?);
+    let payload_uuid = payload_uuid(&hash);
     dictionary.insert("PayloadUUID".into(), payload_uuid.as_str().into());
-    let bytes = written(&dictionary).map_err(|error| error.to_string())?;
+    let bytes = xml(&dictionary)?;
     if bytes.len() > read::MOST_BYTES {
         return Err(format!(
             "filled in it has {} bytes; at most {} can be sent",
@@ -163,17 +154,4 @@ fn filled(keys: &TenantKeys, profile: &Profile, device: &DeviceSnapshot) -> Resu
         ));
     }
     Ok((hash.to_vec(), payload_uuid, bytes))
-}
-
-/// As Apple's tools write it.
-fn spelled(id: Uuid) -> String {
-    id.hyphenated().to_string().to_uppercase()
-}
-
-fn written(dictionary: &plist::Dictionary) -> Result<Vec<u8>> {
-    let mut out = Vec::new();
-    plist::Value::Dictionary(dictionary.clone())
-        .to_writer_xml(&mut out)
-        .map_err(|source| Error::internal("writing a profile", source))?;
-    Ok(out)
 }
